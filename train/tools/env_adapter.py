@@ -1,0 +1,144 @@
+"""The contract between an environment and the trainer, and the registry of environments.
+
+An environment is a finite list of tasks that a program can check. Three methods are all that training needs:
+
+    adapter = get_env_adapter("openspiel", {"game_types": "tic_tac_toe"})
+    challenge = adapter.generate(7)                       # what the model sees, and what scoring needs
+    score = adapter.evaluate("4", challenge)              # Score(value=1.0, metrics={...})
+
+Adapters know nothing of verl, torch or Hydra. `dataset-manager.py` and `reward-manager.py` know nothing of any single
+environment. The laws that every adapter obeys are tests: `tests/test_env_contract.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
+
+from pydantic import BeforeValidator, ValidationError
+
+SettingsT = TypeVar("SettingsT")
+
+
+class EnvError(RuntimeError):
+    """A fault of ours, not of the model: sandbox down, missing repository, corrupted challenge. Never a reward."""
+
+
+class SettingsError(ValueError):
+    """A setting that the user can mend: the message names it, its value and what is accepted."""
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """One task, complete: nothing else is needed to show it to a model or to score an answer to it."""
+
+    env: str
+    """Canonical environment name; it routes the reward."""
+    task_id: int
+    messages: list[dict[str, str]]
+    """The chat prompt: all that the model sees."""
+    extra: dict[str, Any]
+    """JSON values only: all that `evaluate` needs, in any process."""
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False, sort_keys=True, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Challenge:
+        """Raises EnvError when the text is not a whole Challenge."""
+        try:
+            fields = json.loads(text)
+            return cls(**fields)
+        except (TypeError, ValueError) as error:
+            raise EnvError(f"not a Challenge: {error}: {text[:200]!r}") from error
+
+
+@dataclass(frozen=True)
+class Score:
+    value: float
+    """The reward, in [0, 1]."""
+    metrics: dict[str, float]
+    """Named parts of the reward; the same keys for every answer of an environment."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.value <= 1.0:  # also false for NaN
+            raise EnvError(f"a reward must lie in [0, 1], not {self.value}")
+
+
+@runtime_checkable
+class EnvAdapter(Protocol):
+    name: str
+
+    def num_tasks(self) -> int:
+        """How many tasks this configuration has; ids are 0 … num_tasks()-1, each with a prompt of its own."""
+
+    def generate(self, task_id: int) -> Challenge:
+        """The task with this id: a pure function of (settings, task_id). Raises IndexError outside the range."""
+
+    def evaluate(self, response: str, challenge: Challenge) -> Score:
+        """The score of an answer, deterministic. Any text is a valid argument; raises EnvError for faults of ours."""
+
+    def reference_answer(self, challenge: Challenge) -> str | None:
+        """The best answer known, as a model would write it, or None where the environment has none."""
+
+    def random_answer(self, challenge: Challenge, seed: int) -> str | None:
+        """A well-formed answer of no particular merit (a legal move): it teaches the format and nothing else."""
+
+
+# name → where it lives. Imported on first use, so that only its users need its dependencies.
+REGISTRY: dict[str, str] = {
+    "openspiel": "openspiel_adapter:OpenSpielAdapter",
+}
+_SPELLINGS = {"open_spiel": "openspiel", "open-spiel": "openspiel"}
+
+
+def canonical_env_name(env: str) -> str:
+    """'Open_Spiel' → 'openspiel'. Raises SettingsError for a name that is not registered."""
+    key = str(env).strip().lower()
+    name = _SPELLINGS.get(key, key)
+    if name not in REGISTRY:
+        raise SettingsError(f"unknown env {env!r}: known are {', '.join(sorted(REGISTRY))}")
+    return name
+
+
+def get_env_adapter(env: str, config: Mapping[str, Any] | None = None) -> EnvAdapter:
+    """The adapter of an environment, with its settings checked. Raises SettingsError for an unknown env or setting."""
+    module, _, cls = REGISTRY[canonical_env_name(env)].partition(":")
+    return getattr(importlib.import_module(module), cls)(config)
+
+
+def parse_settings(cls: type[SettingsT], config: Mapping[str, Any] | None) -> SettingsT:
+    """Fill a settings dataclass (`pydantic.dataclasses.dataclass`) from a mapping.
+
+    Text is converted to what a field wants, since an environment variable can only be text. An unknown key or a wrong
+    type raises SettingsError, which lists the settings there are.
+    """
+    known = [field.name for field in dataclasses.fields(cls)]
+    config = dict(config or {})
+    for key in config:
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            raise SettingsError(f"unknown setting {key!r}{hint}: known are {', '.join(known)}")
+    try:
+        return cls(**config)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}={e['input']!r}: {e['msg']}" for e in error.errors())
+        raise SettingsError(f"{faults}. Settings: {', '.join(known)}") from error
+
+
+def _split_commas(value: Any) -> Any:
+    """'a, b(x=1,y=2)' → ['a', 'b(x=1,y=2)']: commas inside parentheses belong to the item."""
+    if not isinstance(value, str):
+        return value
+    return [item.strip() for item in re.split(r",(?![^(]*\))", value) if item.strip()]
+
+
+StrList = Annotated[list[str], BeforeValidator(_split_commas)]
+"""A setting that is a list of names, or one text with commas between them."""
