@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import importlib
 import json
 import re
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
@@ -111,6 +113,19 @@ def get_env_adapter(env: str, config: Mapping[str, Any] | None = None) -> EnvAda
     """The adapter of an environment, with its settings checked. Raises SettingsError for an unknown env or setting."""
     module, _, cls = REGISTRY[canonical_env_name(env)].partition(":")
     return getattr(importlib.import_module(module), cls)(config)
+
+
+_SHARED_LOCK = threading.Lock()
+_build_shared = functools.cache(lambda env, config_json: get_env_adapter(env, json.loads(config_json)))
+
+
+def shared_env_adapter(env: str, config_json: str = "{}") -> EnvAdapter:
+    """The one adapter that this process has for these settings, built on first use; safe to call from any thread.
+
+    It lives here because verl executes a file anew each time that it loads it by path: a cache there is not shared.
+    """
+    with _SHARED_LOCK:
+        return _build_shared(canonical_env_name(env), config_json)
 
 
 def parse_settings(cls: type[SettingsT], config: Mapping[str, Any] | None) -> SettingsT:
