@@ -1,0 +1,242 @@
+"""Where answers come from: a model directory through vLLM, or any server that speaks the OpenAI chat API.
+
+    model = ApiModel("http://127.0.0.1:8000/v1", "my-model")
+    model.check(conversations, Sampling())                     # fails early, before anything is loaded or paid for
+    answers = model.answer(conversations, seeds, Sampling())   # one Answer per conversation, in the same order
+
+Both apply the model's own chat template, as the rollout of the training does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit, urlunsplit
+
+from env_adapter import EnvError, SettingsError
+from env_cli import progress_bar
+
+Messages = list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 256
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Answer:
+    text: str
+    finish_reason: str | None = None
+    """'length' where the answer was cut at max_tokens."""
+    tokens: int | None = None
+    error: str | None = None
+    """Why there is no answer: a fault of the server, which is not a wrong answer."""
+
+
+class ChatModel(Protocol):
+    name: str
+
+    def check(self, conversations: Sequence[Messages], sampling: Sampling) -> None:
+        """Raises SettingsError for what can be known to fail without loading the model."""
+
+    def answer(
+        self, conversations: Sequence[Messages], seeds: Sequence[int], sampling: Sampling, max_errors: float = 0.0
+    ) -> list[Answer]:
+        """One answer per conversation. Raises EnvError when more than the share `max_errors` have none."""
+
+
+@dataclass
+class VllmModel:
+    """A Hugging Face model directory, run by vLLM's offline engine in this process."""
+
+    directory: Path
+    gpu_memory_utilization: float = 0.8
+    tensor_parallel_size: int = 1
+    name: str = field(init=False)
+    _longest: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self.name = str(self.directory)
+
+    def check(self, conversations: Sequence[Messages], sampling: Sampling) -> None:
+        if not self.directory.is_dir():
+            raise SettingsError(f"--model {self.directory}: no such directory (a hub model must be downloaded first)")
+        if not (self.directory / "config.json").is_file():
+            raise SettingsError(f"--model {self.directory}: no config.json in it, so it is not a Hugging Face model")
+        from transformers import AutoConfig, AutoTokenizer  # seconds to import: not before the cheap checks
+
+        try:
+            config = AutoConfig.from_pretrained(self.directory)
+            tokenizer = AutoTokenizer.from_pretrained(self.directory)
+        except (OSError, ValueError, KeyError) as error:
+            raise SettingsError(f"--model {self.directory}: cannot be read: {_one_line(error)}") from error
+        if not tokenizer.chat_template:
+            raise SettingsError(f"--model {self.directory}: its tokenizer has no chat template")
+        texts = [
+            tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            for messages in conversations
+        ]
+        longest_prompt = max(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])
+        self._longest = longest_prompt + sampling.max_tokens
+        context = getattr(config.get_text_config(), "max_position_embeddings", None)
+        if context is not None and self._longest > context:
+            raise SettingsError(
+                f"the longest prompt has {longest_prompt} tokens; with --max-tokens {sampling.max_tokens} that exceeds "
+                f"the model's context of {context}: lower --max-tokens"
+            )
+
+    def answer(
+        self, conversations: Sequence[Messages], seeds: Sequence[int], sampling: Sampling, max_errors: float = 0.0
+    ) -> list[Answer]:
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+        if self.tensor_parallel_size == 1:
+            # The engine in this process: nothing is left behind after Ctrl-C or kill.
+            os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        import torch
+        from vllm import LLM, SamplingParams
+
+        machine: dict[str, object] = {"gpu_memory_utilization": self.gpu_memory_utilization}
+        if not torch.cuda.is_available():
+            # A CPU gains nothing from compilation, and vLLM reserves working memory by these two limits.
+            machine = {"enforce_eager": True, "max_num_seqs": 64, "max_num_batched_tokens": max(2048, self._longest)}
+        engine = LLM(
+            model=str(self.directory),
+            dtype="bfloat16",
+            seed=sampling.seed,
+            max_model_len=self._longest,
+            tensor_parallel_size=self.tensor_parallel_size,
+            **machine,
+        )
+        params = [
+            SamplingParams(
+                temperature=sampling.temperature, top_p=sampling.top_p, max_tokens=sampling.max_tokens, seed=seed
+            )
+            for seed in seeds
+        ]
+        outputs = engine.chat(list(conversations), params, use_tqdm=True)
+        best = [output.outputs[0] for output in outputs]
+        return [Answer(each.text, each.finish_reason, len(each.token_ids)) for each in best]
+
+
+@dataclass
+class ApiModel:
+    """A server that speaks the OpenAI chat API. The key is OPENAI_API_KEY; retries with back-off are the client's."""
+
+    url: str
+    name: str = ""
+    """Empty: the only model that the server lists."""
+    concurrency: int = 16
+    timeout: float = 600.0
+    """Seconds for one request."""
+    max_retries: int = 5
+
+    def check(self, conversations: Sequence[Messages], sampling: Sampling) -> None:
+        import openai
+
+        try:
+            with openai.OpenAI(base_url=self.url, api_key=_api_key(), max_retries=1, timeout=30) as client:
+                listed = [model.id for model in client.models.list().data or []]
+        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+            raise SettingsError(f"{public_url(self.url)} refuses the key: set OPENAI_API_KEY") from error
+        except openai.APIStatusError:
+            listed = []  # not every server has a list of models
+        except (openai.APIError, ValueError, AttributeError) as error:
+            # openai's own connection errors, and a page that is no JSON list of models
+            raise SettingsError(
+                f"--url {public_url(self.url)}: no OpenAI-compatible server answers there "
+                f"({_one_line(error.__cause__ or error)}); it usually ends in /v1"
+            ) from error
+        if not self.name:
+            if len(listed) != 1:
+                known = ", ".join(listed[:10]) or "none"
+                raise SettingsError(f"--model-name is needed: {public_url(self.url)} lists {known}")
+            self.name = listed[0]
+
+    def answer(
+        self, conversations: Sequence[Messages], seeds: Sequence[int], sampling: Sampling, max_errors: float = 0.0
+    ) -> list[Answer]:
+        return asyncio.run(self._answer_all(conversations, seeds, sampling, max_errors))
+
+    async def _answer_all(
+        self, conversations: Sequence[Messages], seeds: Sequence[int], sampling: Sampling, max_errors: float
+    ) -> list[Answer]:
+        import openai
+
+        progress = progress_bar(len(conversations), "answers")
+        slots = asyncio.Semaphore(self.concurrency)
+        errors = 0
+
+        async def ask(client: openai.AsyncOpenAI, messages: Messages, seed: int) -> Answer:
+            nonlocal errors
+            async with slots:
+                try:
+                    reply = await client.chat.completions.create(
+                        model=self.name,
+                        messages=messages,
+                        temperature=sampling.temperature,
+                        top_p=sampling.top_p,
+                        max_tokens=sampling.max_tokens,
+                        seed=seed,
+                    )
+                    answer = _read_reply(reply)
+                except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
+                    # The same for every request: no use to go on.
+                    raise SettingsError(f"{public_url(self.url)}, model {self.name!r}: {_one_line(error)}") from error
+                except (openai.APIError, json.JSONDecodeError) as error:
+                    answer = Answer("", error=_one_line(error))
+            progress.update()
+            errors += answer.error is not None
+            if errors > max_errors * len(conversations):
+                raise EnvError(
+                    f"{errors} of {len(conversations)} requests to {public_url(self.url)} failed, more than "
+                    f"--max-errors {max_errors:g} allows; the last: {answer.error}"
+                )
+            return answer
+
+        async with openai.AsyncOpenAI(
+            base_url=self.url, api_key=_api_key(), max_retries=self.max_retries, timeout=self.timeout
+        ) as client:
+            tasks = [asyncio.ensure_future(ask(client, *each)) for each in zip(conversations, seeds, strict=True)]
+            try:
+                return await asyncio.gather(*tasks)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                progress.close()
+
+
+def public_url(url: str) -> str:
+    """The URL without user, password and query: what may be shown and kept."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _read_reply(reply) -> Answer:
+    """Servers differ, and the client does not check what they send: take what is there, say what is missing."""
+    choices = getattr(reply, "choices", None)
+    message = getattr(choices[0], "message", None) if isinstance(choices, list) and choices else None
+    if message is None:
+        return Answer("", error=f"the reply holds no message: {_one_line(reply)}")
+    content = getattr(message, "content", None)
+    if content is not None and not isinstance(content, str):
+        return Answer("", error=f"the content is not text: {_one_line(content)}")
+    tokens = getattr(getattr(reply, "usage", None), "completion_tokens", None)
+    return Answer(content or "", getattr(choices[0], "finish_reason", None), tokens)
+
+
+def _api_key() -> str:
+    return os.environ.get("OPENAI_API_KEY") or "EMPTY"
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())[:300]
