@@ -53,7 +53,7 @@ pip_install() {
         while IFS= read -r line; do
             printf '%s\n' "$line" >>"$log"
             case $line in
-                Collecting* | Requirement\ already*)
+                Collecting* | Processing* | Requirement\ already*)
                     seen=$((seen + 1))
                     tick="       $((seen > total ? total : seen))/$total collected, $((SECONDS - started)) s"
                     ;;
