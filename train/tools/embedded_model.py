@@ -138,7 +138,7 @@ def random_tiny(vocab_size: int, seed: int = 0) -> PreTrainedModel:
 def build_model(kind: str, output: Path) -> bool:
     """Make `output` a whole Hugging Face model directory; returns False when it was one already.
 
-    Raises ModelError when the package is missing or the output is something else, TargetError when it cannot be written.
+    Raises ModelError when the package is missing or the output is something else, TargetError when it is not writable.
     """
     if output.is_dir() and any(output.iterdir()):
         missing = missing_parts(output)
