@@ -1,0 +1,127 @@
+"""Composes a recipe as verl will, checks what would be ignored or fail later, and prints the whole config.
+
+    python train/scripts/lib/check_recipe.py train/config openspiel trainer.total_training_steps=10
+
+A second or two, where `python -m verl.trainer.main_ppo --cfg job` takes ten: verl's configs are read from its folder,
+without importing verl. One line on stderr and exit status 2 for anything that the user can mend.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+
+class RecipeError(ValueError):
+    """Something in the recipe, a variable or an override that the user can mend."""
+
+
+def verl_config_dir() -> Path:
+    spec = find_spec("verl")
+    if spec is None or not spec.submodule_search_locations:
+        raise RecipeError("verl is not installed: run `make setup`")
+    return Path(spec.submodule_search_locations[0]) / "trainer" / "config"
+
+
+def compose_recipe(config_dir: Path, name: str, overrides: list[str]) -> DictConfig:
+    """The resolved config. Raises RecipeError with Hydra's reason in one line."""
+    for override in overrides:
+        if re.match(r"[+~]*custom_reward_function\b", override):
+            raise RecipeError(f"{override}: verl ignores this key; use reward.{override.lstrip('+~')}")
+    search = f"hydra.searchpath=['file://{verl_config_dir()}']"
+    try:
+        with initialize_config_dir(str(config_dir.absolute()), version_base=None):
+            config = compose(name, overrides=[search, *overrides])
+        OmegaConf.resolve(config)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise RecipeError(in_one_line(error) + did_you_mean(config_dir, name, search, error)) from error
+    return config
+
+
+def did_you_mean(config_dir: Path, name: str, search: str, error: BaseException) -> str:
+    """' Did you mean …?' for an override whose key the recipe lacks; verl would ignore the key that Hydra offers to add."""
+    unknown = re.search(r"Could not override '([^']+)'", str(error))
+    if not unknown:
+        return ""
+    with initialize_config_dir(str(config_dir.absolute()), version_base=None):
+        known = flat_keys(compose(name, overrides=[search]))
+    close = difflib.get_close_matches(unknown.group(1), known, n=3)
+    return f" Did you mean {' or '.join(close)}?" if close else ""
+
+
+def flat_keys(config: DictConfig, prefix: str = "") -> list[str]:
+    keys = []
+    for key, value in config.items_ex(resolve=False):
+        keys.append(f"{prefix}{key}")
+        if isinstance(value, DictConfig) and not OmegaConf.is_interpolation(config, key):
+            keys += flat_keys(value, f"{prefix}{key}.")
+    return keys
+
+
+def in_one_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines()]
+    override = getattr(error, "override", None)  # a syntax error: Hydra's message does not say in which one
+    lines = [f"{override}:" if override else "", *lines]
+    kept = [line for line in lines if line and not line.startswith(("object_type=", "full_key:", "reference_type="))]
+    return " ".join(line if line.endswith((".", ":", "?")) else f"{line}." for line in kept)
+
+
+def check_lora(config: DictConfig) -> None:
+    """Raises RecipeError for an adapter that verl would ignore (it does so silently) or cannot read."""
+    model = config.actor_rollout_ref.model
+    if not model.lora_adapter_path:
+        return
+    if not model.lora_rank:
+        raise RecipeError(
+            f"LORA_ADAPTER_PATH={model.lora_adapter_path} would be ignored with ENABLE_LORA=0 (lora_rank=0): "
+            "set ENABLE_LORA=1, or unset LORA_ADAPTER_PATH"
+        )
+    if not (Path(model.lora_adapter_path) / "adapter_config.json").is_file():
+        raise RecipeError(
+            f"LORA_ADAPTER_PATH={model.lora_adapter_path} has no adapter_config.json: give a PEFT adapter's directory"
+        )
+
+
+def check_env(config: DictConfig) -> None:
+    """Let the environment of the recipe judge its own settings. Raises RecipeError."""
+    settings = OmegaConf.to_container(config.data.custom_cls).get("config") or {}
+    if "env" not in settings:
+        return
+    from env_adapter import SettingsError, get_env_adapter
+
+    try:
+        tasks = get_env_adapter(settings["env"], settings.get("adapter_config")).num_tasks()
+    except SettingsError as error:
+        raise RecipeError(str(error)) from error
+    except ModuleNotFoundError as error:
+        if error.name != "pyspiel":
+            raise
+        print("note: open_spiel is not installed, so the games were not checked; a run installs it", file=sys.stderr)
+        return
+    if tasks < 1:
+        raise RecipeError(f"env {settings['env']} has no tasks with {settings.get('adapter_config')}")
+
+
+def main() -> int:
+    config_dir, name, *overrides = sys.argv[1:]
+    try:
+        config = compose_recipe(Path(config_dir), name, overrides)
+        check_lora(config)
+        check_env(config)
+    except RecipeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(OmegaConf.to_yaml(config), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

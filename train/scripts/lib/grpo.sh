@@ -1,0 +1,74 @@
+# shellcheck shell=bash
+# Settings that every GRPO script takes: arguments, LoRA, back ends. Sourced by common.sh.
+
+# split_arguments ARGUMENT…: fills `games` and `user_overrides`.
+split_arguments() {
+    local argument
+    for argument in "$@"; do
+        case $argument in
+            +data.custom_cls.config.*) user_overrides+=("+$argument") ;; # ++: also where the recipe declares the key
+            [+~]*) user_overrides+=("$argument") ;;
+            -*) die "unknown option $argument: arguments are games and Hydra overrides, see --help" ;;
+            '') die 'an argument is empty: arguments are games and Hydra overrides, see --help' ;;
+            *)
+                # go(board_size=5) is a game: no override has a bracket before its first =.
+                if [[ $argument =~ ^[A-Za-z_][A-Za-z0-9_./@:-]*= ]]; then
+                    user_overrides+=("$argument")
+                else
+                    games+=("$argument")
+                fi
+                ;;
+        esac
+    done
+}
+
+choose_lora() {
+    one_of ENABLE_LORA "${ENABLE_LORA:-1}" 0 1
+    one_of LAYERED_SUMMON "${LAYERED_SUMMON:-0}" 0 1
+    case ${LAYERED_SUMMON:-} in
+        0) export LAYERED_SUMMON=false ;;
+        1) export LAYERED_SUMMON=true ;;
+    esac
+    [[ -z ${LEARNING_RATE:-} ]] || positive_number LEARNING_RATE "$LEARNING_RATE"
+    if [[ ${ENABLE_LORA:-1} == 0 ]]; then
+        [[ -z ${LORA_ADAPTER_PATH:-} ]] ||
+            die "LORA_ADAPTER_PATH=$LORA_ADAPTER_PATH with ENABLE_LORA=0 would be ignored: set ENABLE_LORA=1, or unset LORA_ADAPTER_PATH"
+        export LORA_RANK=0 LEARNING_RATE="${LEARNING_RATE:-1e-6}" # grpo.yaml says why here
+        return
+    fi
+    [[ -z ${LORA_RANK:-} ]] || whole_number LORA_RANK "$LORA_RANK" 1
+    [[ -z ${LORA_ALPHA:-} ]] || whole_number LORA_ALPHA "$LORA_ALPHA" 1
+    if [[ -n ${LORA_ADAPTER_PATH:-} ]]; then
+        LORA_ADAPTER_PATH=$(existing_dir LORA_ADAPTER_PATH "$LORA_ADAPTER_PATH") || exit
+        [[ -f $LORA_ADAPTER_PATH/adapter_config.json ]] ||
+            die "LORA_ADAPTER_PATH=$LORA_ADAPTER_PATH has no adapter_config.json: give the directory of a PEFT adapter"
+        overrides+=("actor_rollout_ref.model.lora_adapter_path=$(hydra_quote "$LORA_ADAPTER_PATH")")
+    fi
+    choose_excluded_modules
+}
+
+# [a,b] or a,b: names, which PEFT matches by their end; nothing: none; anything else: a regular expression.
+choose_excluded_modules() {
+    local names
+    [[ -v LORA_EXCLUDE_MODULES ]] || return 0
+    names=${LORA_EXCLUDE_MODULES#[}
+    names=${names%]}
+    if [[ $names =~ ^[A-Za-z0-9_.,\ -]*$ ]]; then
+        export LORA_EXCLUDE_MODULES="[$names]"
+    else
+        overrides+=("actor_rollout_ref.model.exclude_modules=$(hydra_quote "$LORA_EXCLUDE_MODULES")")
+        unset LORA_EXCLUDE_MODULES
+    fi
+}
+
+choose_backends() {
+    one_of FSDP_STRATEGY "${FSDP_STRATEGY:-fsdp}" fsdp fsdp2
+    one_of ROLLOUT_BACKEND "${ROLLOUT_BACKEND:-vllm}" vllm sglang
+    whole_number NNODES "${NNODES:-1}" 1
+    if [[ $PROFILE == cpu* ]]; then
+        [[ ${FSDP_STRATEGY:-fsdp2} == fsdp2 ]] || die "FSDP_STRATEGY=$FSDP_STRATEGY needs a GPU: PROFILE=$PROFILE runs fsdp2"
+        [[ ${ROLLOUT_BACKEND:-vllm} == vllm ]] || die "ROLLOUT_BACKEND=$ROLLOUT_BACKEND needs a GPU: PROFILE=$PROFILE runs vllm"
+    fi
+    ((DRY_RUN)) || has_module "${ROLLOUT_BACKEND:-vllm}" ||
+        die "ROLLOUT_BACKEND=${ROLLOUT_BACKEND:-vllm} is not installed in $VERITAS_PYTHON: run \`make setup\` (vllm), or install it (sglang)"
+}

@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# GRPO on OpenSpiel games: trains a language model to choose good moves.
+#
+#   bash train/scripts/openspiel-ppo-trainer.sh [GAME …] [HYDRA_OVERRIDE …]
+#   bash train/scripts/openspiel-ppo-trainer.sh hex 'go(board_size=5)' trainer.total_training_steps=100
+#   DRY_RUN=1 bash train/scripts/openspiel-ppo-trainer.sh hex    # the whole config and the command; runs nothing
+#
+# Games are OpenSpiel names or load strings; an argument KEY=VALUE overrides the recipe, train/config/openspiel.yaml,
+# and comes last. Settings are environment variables, or lines of .env (see .env.example):
+#   AGENT_MODEL_REPO_ID   a hub id, downloaded to train/models, or a local directory
+#   GAME_TYPES            games, with commas between them, when none are given as arguments
+#   ENABLE_LORA=0|1       1: LoRA; 0: all weights. LORA_RANK, LORA_ALPHA, LORA_EXCLUDE_MODULES, LORA_ADAPTER_PATH
+#   LEARNING_RATE         in place of the recipe's
+#   LAYERED_SUMMON=0|1    gather LoRA weights layer by layer: less GPU memory
+#   FSDP_STRATEGY=fsdp|fsdp2   ROLLOUT_BACKEND=vllm|sglang   GPU_COUNT   NNODES
+#   PROFILE               a file of train/config/profile; found from the machine when not set
+#   WANDB_PROJECT, WANDB_EXP, WANDB_MODE=online|offline|disabled
+#   RESUME=auto|never|DIRECTORY   auto goes on from the latest checkpoint of the same WANDB_EXP
+#
+# Checkpoints: train/artifacts/RL/checkpoints/<WANDB_EXP>; W&B: train/artifacts/wandb; Hydra: train/outputs.
+if [[ ${BASH_SOURCE[0]} != "$0" ]]; then # sourced
+    # shellcheck source=lib/common.sh
+    (. "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh" && run_sourced "${BASH_SOURCE[0]}" "$@")
+    return
+fi
+set -euo pipefail
+# shellcheck source=lib/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
+start_script "$@"
+
+games=() overrides=() user_overrides=()
+split_arguments "$@"
+[[ ${#games[@]} == 0 ]] || GAME_TYPES=$(join_by , "${games[@]}")
+export GAME_TYPES=${GAME_TYPES:-}
+
+one_of DRY_RUN "${DRY_RUN:=0}" 0 1
+choose_lora
+choose_verl
+choose_profile
+choose_backends
+choose_wandb
+name_run "openspiel-${GAME_TYPES:-all}" "$VERITAS_ROOT/train/artifacts/RL/checkpoints"
+choose_resume
+choose_model
+overrides+=("${user_overrides[@]}")
+command=("$VERITAS_PYTHON" -m verl.trainer.main_ppo --config-path "$VERITAS_ROOT/train/config" --config-name openspiel
+    "${overrides[@]}")
+
+if ((DRY_RUN)); then
+    check_recipe openspiel "${overrides[@]}" | mask_secrets
+    show_command "${command[@]}" | mask_secrets
+    exit
+fi
+refuse_to_join_ray
+need_free_disk "$VERITAS_ROOT/train/artifacts"
+need_open_spiel
+check_recipe openspiel "${overrides[@]}" >/dev/null
+fetch_model
+lock_run
+record_start "${command[@]}"
+cd "$VERITAS_ROOT"
+run_in_group "${command[@]}"
