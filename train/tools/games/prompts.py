@@ -1,0 +1,53 @@
+"""What the model sees: rules, who it is, the board, every legal action, what to answer.
+
+    Tic-tac-toe: three in a row wins. Moves are (row,column).
+    You are o. Board:
+    o.o
+    xx.
+    xox
+    Actions:
+    1 -> (0,1)
+    5 -> (1,2)
+    Answer with the number of one action and nothing else.
+
+The best answer to this one is "1": it wins at once. There is no other message.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from games.cases import Case
+from games.rules import Rules, move_text, rules_of
+
+# A longer list is set in running text: lines cost a reader, and a context window, more than commas do.
+MAX_ACTION_LINES = 12
+
+# Box drawing costs two to three tokens a character.
+_ASCII = str.maketrans("┌┬┐├┼┤└┴┘─│╴╶", "+++++++++-|  ")
+
+
+def build_prompt(case: Case, state: Any) -> str:
+    """The user message for the player to move: every legal action is in it, and nothing of the reward settings."""
+    rules = case_rules(case)
+    player = state.current_player()
+    board = state.observation_string(player).translate(_ASCII).split("\n")[rules.first_board_line :]
+    board_text = "\n".join([line.rstrip() for line in board]).strip("\n")
+    actions = [f"{action} -> {move_text(rules, text)}" for action, text in legal_moves(state)]
+    listed = "\n".join(actions) if len(actions) <= MAX_ACTION_LINES else ", ".join(actions)
+    about = rules.text.format(**case.game.get_parameters()) if "{" in rules.text else rules.text
+    return (
+        f"{about}\nYou are {rules.players[player]}. Board:\n{board_text}\n"
+        f"Actions:\n{listed}\nAnswer with the number of one action and nothing else."
+    )
+
+
+def case_rules(case: Case) -> Rules:
+    kind = case.game.get_type()
+    return rules_of(kind.short_name, kind.long_name)
+
+
+def legal_moves(state: Any) -> list[tuple[int, str]]:
+    """Every legal action with OpenSpiel's own text for it."""
+    player = state.current_player()
+    return [(action, state.action_to_string(player, action)) for action in state.legal_actions()]

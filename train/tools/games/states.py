@@ -1,0 +1,108 @@
+"""Which states the model is asked about: decisions met in random games, each prompt once.
+
+    >>> table = StateTable(load_case("tic_tac_toe"), seed=0, max_random_steps=None)
+    >>> table.history(0), table.history(1)
+    ((1,), (6, 7, 4))
+
+Entry k depends on (case, seed, max_random_steps, k) alone, so a table is grown as far as it is needed, in any process.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+import re
+from collections.abc import Iterable
+from hashlib import sha256
+from typing import Any
+
+from env_adapter import EnvError, SettingsError
+from games.cases import Case, load_case
+from games.prompts import build_prompt
+
+# The table of a game that has no state left to give ends after this many random games in a row without a new one.
+MAX_MISSES = 2000
+
+
+class StateTable:
+    """The distinct decision states of one case, found one by one as they are asked for."""
+
+    def __init__(self, case: Case, seed: int = 0, max_random_steps: int | None = None) -> None:
+        self._case = case
+        self._seed = seed
+        self._max_random_steps = max_random_steps
+        self._histories: list[tuple[int, ...]] = []
+        self._prompts_seen: set[bytes] = set()
+        self._games_played = 0
+
+    def history(self, index: int) -> tuple[int, ...]:
+        """The actions that lead to state `index`. Raises SettingsError when the case has fewer distinct states."""
+        while len(self._histories) <= index:
+            self._find_next()
+        return self._histories[index]
+
+    def _find_next(self) -> None:
+        for _ in range(MAX_MISSES):
+            history = self._candidate(self._games_played)
+            self._games_played += 1
+            if history is None:
+                continue
+            prompt = build_prompt(self._case, play(self._case, history))
+            key = sha256(prompt.encode()).digest()[:16]
+            if key not in self._prompts_seen:
+                self._prompts_seen.add(key)
+                self._histories.append(history)
+                return
+        found = len(self._histories)
+        raise SettingsError(
+            f"{self._case.name} has only {found} distinct states within max_random_steps={self._max_random_steps} "
+            f"({self._games_played} random games tried): set num_tasks_per_case to at most {found}, "
+            "or raise max_random_steps"
+        )
+
+    def _candidate(self, number: int) -> tuple[int, ...] | None:
+        """One decision, chosen evenly among those of random game `number`; None when that game had none."""
+        digest = sha256(f"{self._seed}|{self._case.name}|{number}".encode()).digest()
+        uniform = random.Random(int.from_bytes(digest[:8], "big")).random
+        state = self._case.game.new_initial_state()
+        history: list[int] = []
+        decisions: list[int] = []
+        while not state.is_terminal():
+            legal = state.legal_actions()
+            if len(legal) > 1:  # a forced move teaches nothing
+                decisions.append(len(history))
+            if len(history) == self._max_random_steps:
+                break
+            action = legal[int(uniform() * len(legal))]
+            state.apply_action(action)
+            history.append(action)
+        return tuple(history[: decisions[int(uniform() * len(decisions))]]) if decisions else None
+
+
+def play(case: Case, history: Iterable[int]) -> Any:
+    """The `pyspiel.State` after these actions, which must be legal."""
+    state = case.game.new_initial_state()
+    for action in history:
+        state.apply_action(action)
+    return state
+
+
+@functools.lru_cache(maxsize=1024)
+def state_of(name: str, history: str) -> Any:
+    """The decision state of a case after a history such as "7 19 18". It is shared: clone it, never move in it.
+
+    Raises EnvError for a history that is not one of this game's, or does not end in a decision.
+    """
+    if not re.fullmatch(r"(\d{1,6}( \d{1,6})*)?", history, re.ASCII):
+        raise EnvError(f"corrupted challenge: history {history[:80]!r} is not a list of actions")
+    try:
+        state = load_case(name).game.new_initial_state()
+    except SettingsError as error:
+        raise EnvError(f"corrupted challenge: {error}") from error
+    for action in map(int, history.split()):
+        if state.is_terminal() or action not in state.legal_actions():
+            raise EnvError(f"corrupted challenge: action {action} of history {history[:80]!r} is illegal in {name}")
+        state.apply_action(action)
+    if state.is_terminal():
+        raise EnvError(f"corrupted challenge: the game of {name} is over after {history[:80]!r}")
+    return state

@@ -1,0 +1,139 @@
+"""OpenSpiel: choose one legal action in a board position, and be paid what the position is worth afterwards.
+
+The whole prompt of one task of tic_tac_toe, and its answer:
+
+    Tic-tac-toe: three in a row wins. Moves are (row,column).
+    You are o. Board:
+    o.o
+    xx.
+    xox
+    Actions:
+    1 -> (0,1)
+    5 -> (1,2)
+    Answer with the number of one action and nothing else.
+
+    "1" wins at once and scores 1.0, "5" holds the draw and scores 0.5, "7" is illegal and scores 0.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt
+from pydantic.dataclasses import dataclass
+
+from env_adapter import Challenge, EnvError, Score, StrList, parse_settings
+from games.answers import find_action
+from games.cases import load_case, resolve_cases
+from games.prompts import build_prompt
+from games.states import StateTable, play, state_of
+from games.values import action_value, simulations_for
+
+_REWARD_MODES = ("outcome", "legal")
+
+
+def _none_of_text(value: Any) -> Any:
+    return None if isinstance(value, str) and value.strip().lower() in ("", "none", "null") else value
+
+
+@dataclass(frozen=True)
+class OpenSpielSettings:
+    """Ids run case by case: task `case_index * num_tasks_per_case + k` is state k of that case."""
+
+    cases: StrList = field(default_factory=list)
+    """OpenSpiel load strings; empty: `games.cases.DEFAULT_CASES`."""
+    game_types: StrList = field(default_factory=list)
+    """Which of them to use: `hex` means all its cases, `hex(board_size=5)` itself; empty: all."""
+    num_tasks_per_case: PositiveInt = 100
+    seed: int = 0
+    max_random_steps: Annotated[NonNegativeInt | None, BeforeValidator(_none_of_text)] = None
+    """Random moves before the question, at most; None: as deep as games go."""
+    reward_mode: Literal["outcome", "legal"] = "outcome"
+    """`outcome`: the value of the state after the move; `legal`: 1 for a legal move."""
+    value_budget_ms: Annotated[float, Field(gt=0, le=10_000)] = 25.0
+    """What one `outcome` value may cost on one core on average; it sets a fixed number of simulations per game."""
+
+
+class OpenSpielAdapter:
+    """The environment `openspiel` (see `env_adapter.EnvAdapter`). Raises SettingsError for settings it cannot serve."""
+
+    name = "openspiel"
+
+    def __init__(self, config: Mapping[str, Any] | None = None) -> None:
+        self.settings = parse_settings(OpenSpielSettings, config)
+        names = resolve_cases(self.settings.cases, self.settings.game_types)
+        self._cases = [load_case(name) for name in names]
+        self._tables = [StateTable(case, self.settings.seed, self.settings.max_random_steps) for case in self._cases]
+
+    def num_tasks(self) -> int:
+        return len(self._cases) * self.settings.num_tasks_per_case
+
+    def validate(self) -> None:
+        """Find every state that the settings promise. Raises SettingsError naming the first case that has too few.
+
+        `generate` finds them as they are asked for; this moves a shortage to the start of a run.
+        """
+        for table in self._tables:
+            table.history(self.settings.num_tasks_per_case - 1)
+
+    def generate(self, task_id: int) -> Challenge:
+        if not 0 <= task_id < self.num_tasks():
+            raise IndexError(f"task id {task_id} is outside 0 … {self.num_tasks() - 1}")
+        index, number = divmod(task_id, self.settings.num_tasks_per_case)
+        case = self._cases[index]
+        history = self._tables[index].history(number)
+        state = play(case, history)
+        extra = {
+            "game": case.name,
+            "history": " ".join(map(str, history)),
+            "player": state.current_player(),
+            "reward_mode": self.settings.reward_mode,
+            "simulations": simulations_for(case, self.settings.value_budget_ms),
+        }
+        return Challenge(self.name, task_id, [{"role": "user", "content": build_prompt(case, state)}], extra)
+
+    def evaluate(self, response: str, challenge: Challenge) -> Score:
+        """Metrics: `answered` (in the right form), `legal`, and `value`, which is the reward."""
+        question = _Question(challenge)
+        answer = find_action(response, question.case, question.state)
+        value = 0.0 if answer.action is None else question.reward(answer.action)
+        legal = float(answer.action is not None)
+        return Score(value, {"answered": float(answer.answered), "legal": legal, "value": value})
+
+    def reference_answer(self, challenge: Challenge) -> str:
+        """The number of the move with the highest outcome value, the lowest number among equals.
+
+        It values every legal move, so it costs that many times `value_budget_ms`.
+        """
+        question = _Question(challenge)
+        return str(max(question.state.legal_actions(), key=question.outcome))
+
+    def random_answer(self, challenge: Challenge, seed: int) -> str:
+        legal = _Question(challenge).state.legal_actions()
+        return str(legal[int(random.Random(f"{seed}:{challenge.task_id}").random() * len(legal))])
+
+
+class _Question:
+    """The `extra` of a challenge, checked and loaded. Raises EnvError when it is not one that `generate` made."""
+
+    def __init__(self, challenge: Challenge) -> None:
+        extra = challenge.extra
+        try:
+            self.game, self.history = extra["game"], extra["history"]
+            self.mode, self.simulations = extra["reward_mode"], int(extra["simulations"])
+            self.state = state_of(self.game, self.history)
+            self.case = load_case(self.game)
+            player = self.state.current_player()
+            if extra["player"] != player or self.mode not in _REWARD_MODES or not 1 <= self.simulations <= 1_000_000:
+                raise ValueError(f"player {player} is to move; simulations and reward_mode must be known ones")
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise EnvError(f"corrupted challenge {challenge.task_id}: {error!r} in {str(extra)[:300]}") from error
+
+    def outcome(self, action: int) -> float:
+        return action_value(self.game, self.history, action, self.simulations)
+
+    def reward(self, action: int) -> float:
+        return 1.0 if self.mode == "legal" else self.outcome(action)
