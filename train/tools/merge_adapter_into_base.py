@@ -67,6 +67,8 @@ def read_adapter_weights(adapter: Path) -> dict[str, torch.Tensor]:
         weights = load_file(path)
     except SafetensorError as error:
         raise ExportError(f"{path} is truncated or damaged ({error}): copy it again") from error
+    # PEFT saves a copy of an embedding's own weights beside its adapter: that is the base, not a change to it.
+    weights = {name: tensor for name, tensor in weights.items() if ".base_layer." not in name}
     other = [name for name in weights if ".lora_" not in name]
     if other:
         raise ExportError(
