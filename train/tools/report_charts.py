@@ -1,0 +1,170 @@
+"""Small pictures for the report, as inline SVG text: colours come from the page's style, so they follow dark mode.
+
+svg = line_chart([(1, 0.2), (2, 0.4)], validation=[(2, 0.5)], y_label="mean reward")
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+
+Series = Sequence[tuple[float, float]]
+LEFT, RIGHT, TOP, BOTTOM = 44, 14, 12, 38
+
+
+def ticks(low: float, high: float, about: int = 5) -> list[float]:
+    """Round numbers between low and high, roughly `about` of them.
+
+    >>> ticks(0.0, 1.0)
+    [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    """
+    if not high > low:
+        return [low]
+    rough = (high - low) / about
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(index * step, 12) for index in range(first, last + 1)]
+
+
+def smooth(points: Series) -> list[tuple[float, float]]:
+    """A moving mean over a sixth of the points, centred; at the ends it has fewer, so it never overstates a rise."""
+    half = max(1, len(points) // 12)
+    values = [y for _, y in points]
+    result = []
+    for index, (x, _) in enumerate(points):
+        around = values[max(0, index - half) : index + half + 1]
+        result.append((x, sum(around) / len(around)))
+    return result
+
+
+def line_chart(
+    points: Series,
+    validation: Series = (),
+    y_label: str = "",
+    width: int = 760,
+    height: int = 300,
+    unit_range: bool = False,
+    tick_count: int = 5,
+) -> str:
+    """Raw points, a smoothed line over them where there are at least five, and validation as diamonds.
+
+    `unit_range`: the values lie in [0, 1], and the axis does not leave it.
+    """
+    everything = [*points, *validation]
+    x_low, x_high = min(x for x, _ in everything), max(x for x, _ in everything)
+    if x_low == x_high:
+        x_low, x_high = x_low - 1, x_high + 1
+    y_low, y_high = _padded([y for _, y in everything], unit_range)
+    y_ticks = ticks(y_low, y_high, tick_count)
+    x_ticks = [x for x in ticks(x_low, x_high, max(2, width // 110)) if x == int(x)]
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return (
+            LEFT + (x - x_low) / (x_high - x_low) * (width - LEFT - RIGHT),
+            height - BOTTOM - (y - y_low) / (y_high - y_low) * (height - TOP - BOTTOM),
+        )
+
+    parts = []
+    for y in y_ticks:
+        _, py = at(x_low, y)
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{width - RIGHT}" y1="{py:.1f}" y2="{py:.1f}"/>')
+        parts.append(f'<text x="{LEFT - 7}" y="{py + 4:.1f}" text-anchor="end">{number(y)}</text>')
+    for x in x_ticks:
+        px, _ = at(x, y_low)
+        parts.append(f'<text x="{px:.1f}" y="{height - BOTTOM + 17}" text-anchor="middle">{number(x)}</text>')
+    parts.append(_x_axis(width, height, "training step"))
+    for x, y in points:
+        px, py = at(x, y)
+        title = f"step {number(x)}: {number(y)}"
+        parts.append(f'<circle class="raw" cx="{px:.1f}" cy="{py:.1f}" r="3"><title>{title}</title></circle>')
+    line = smooth(points) if len(points) >= 5 else points
+    if len(line) > 1:
+        path = " ".join("{:.1f},{:.1f}".format(*at(x, y)) for x, y in line)
+        parts.append(f'<polyline class="smoothed" points="{path}"/>')
+    if len(validation) > 1:
+        path = " ".join("{:.1f},{:.1f}".format(*at(x, y)) for x, y in validation)
+        parts.append(f'<polyline class="validation-line" points="{path}"/>')
+    for x, y in validation:
+        px, py = at(x, y)
+        title = f"validation at step {number(x)}: {number(y)}"
+        corners = f"{px:.1f},{py - 6:.1f} {px + 6:.1f},{py:.1f} {px:.1f},{py + 6:.1f} {px - 6:.1f},{py:.1f}"
+        parts.append(f'<polygon class="validation" points="{corners}"><title>{title}</title></polygon>')
+    return _svg(width, height, parts, f"{y_label} by training step")
+
+
+def histogram(before: Sequence[float], after: Sequence[float], width: int = 760, height: int = 230) -> str:
+    """How many tasks have which reward, in tenths of [0, 1], before and after side by side."""
+    counts = [[0] * 10, [0] * 10]
+    for row, values in zip(counts, (before, after), strict=True):
+        for value in values:
+            row[min(9, int(value * 10 + 1e-9))] += 1
+    top = max(1, *counts[0], *counts[1])
+    slot = (width - LEFT - RIGHT) / 10
+    bar = slot * 0.36
+    parts = []
+    for y in (tick for tick in ticks(0, top, 4) if tick == int(tick)):
+        py = height - BOTTOM - y / top * (height - TOP - BOTTOM)
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{width - RIGHT}" y1="{py:.1f}" y2="{py:.1f}"/>')
+        parts.append(f'<text x="{LEFT - 7}" y="{py + 4:.1f}" text-anchor="end">{number(y)}</text>')
+    for index in range(10):
+        x = LEFT + slot * (index + 0.5)
+        for shift, name, row in ((-bar - 1, "before", counts[0]), (1, "after", counts[1])):
+            size = row[index] / top * (height - TOP - BOTTOM)
+            title = f"{index / 10:.1f} to {(index + 1) / 10:.1f}, {name}: {row[index]} tasks"
+            parts.append(
+                f'<rect class="{name}" x="{x + shift:.1f}" y="{height - BOTTOM - size:.1f}" width="{bar:.1f}" '
+                f'height="{size:.1f}" rx="1.5"><title>{title}</title></rect>'
+            )
+    for index in range(0, 11, 2):
+        x = LEFT + slot * index
+        parts.append(f'<text x="{x:.1f}" y="{height - BOTTOM + 17}" text-anchor="middle">{index / 10:.1f}</text>')
+    parts.append(_x_axis(width, height, "reward of a task"))
+    return _svg(width, height, parts, "number of tasks by reward, before and after")
+
+
+def whiskers(rows: Sequence[tuple[str, float, float | None, float | None]], width: int = 170) -> str:
+    """Means with their intervals on one axis from 0 to 1: rows of (css class, mean, low, high)."""
+    height = 13 * len(rows) + 5
+    scale = width - 12
+    parts = [
+        f'<line class="grid" x1="{6 + scale * x}" x2="{6 + scale * x}" y1="1" y2="{height - 1}"/>' for x in (0, 0.5, 1)
+    ]
+    for index, (name, mean, low, high) in enumerate(rows):
+        y = 9 + 13 * index
+        if low is not None and high is not None:
+            x1, x2 = 6 + scale * low, 6 + scale * high
+            parts.append(f'<line class="whisker {name}" x1="{x1:.1f}" x2="{x2:.1f}" y1="{y}" y2="{y}"/>')
+        parts.append(f'<circle class="{name}" cx="{6 + scale * mean:.1f}" cy="{y}" r="4.2"/>')
+    label = "; ".join(f"{name} {number(mean)}" for name, mean, *_ in rows)
+    return _svg(width, height, parts, label)
+
+
+def number(value: float) -> str:
+    """Short: three significant digits, no exponent where it can be helped."""
+    if value == int(value) and abs(value) < 1e6:
+        return str(int(value))
+    return f"{value:.3g}"
+
+
+def _padded(values: Sequence[float], unit_range: bool) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    space = (high - low) * 0.12 or max(abs(high) * 0.1, 0.05)
+    low, high = low - space, high + space
+    return (max(0.0, low), min(1.0, high)) if unit_range else (low, high)
+
+
+def _x_axis(width: int, height: int, label: str) -> str:
+    y, middle = height - BOTTOM, (LEFT + width - RIGHT) / 2
+    return (
+        f'<line class="axis" x1="{LEFT}" x2="{width - RIGHT}" y1="{y}" y2="{y}"/>'
+        f'<text x="{middle}" y="{height - 5}" text-anchor="middle">{label}</text>'
+    )
+
+
+def _svg(width: int, height: int, parts: Sequence[str], label: str) -> str:
+    return (
+        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
+        f'aria-label="{html.escape(label)}">{"".join(parts)}</svg>'
+    )
