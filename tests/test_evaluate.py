@@ -2,22 +2,31 @@
 
 import json
 import math
+import os
 import random
 import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from statistics import NormalDist
 
 import pytest
 
 import env_adapter
 import evaluate
+from chat_models import VllmModel
+from embedded_model import build_model
 from env_adapter import SettingsError
 from evaluation_results import compare, read_evaluation
 from intervals import mean_interval, paired_difference, student_t
 from toy_eval_env import ToyAdapter
+
+TOOLS = Path(evaluate.__file__).parent
 
 
 @pytest.fixture(autouse=True)
@@ -313,6 +322,17 @@ def test_a_failed_run_leaves_the_earlier_one_whole(tmp_path):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_ctrl_c_ends_it_without_files(tmp_path, capsys):
+    def interrupt(request):
+        os.kill(os.getpid(), signal.SIGINT)
+        return "4"
+
+    with chat_server(interrupt) as (url, _):
+        assert run(url, tmp_path, "--concurrency", "1") == 130
+    assert "interrupted, nothing was written" in error_line(capsys)
+    assert not list(tmp_path.iterdir())
+
+
 # -- intervals ----------------------------------------------------------------------------------------------------
 
 
@@ -433,3 +453,44 @@ def test_half_an_evaluation_is_refused(tmp_path):
     (tmp_path / "summary.json").unlink()
     with pytest.raises(SettingsError, match=r"summary\.json is missing"):
         read_evaluation(tmp_path)
+
+
+# -- vLLM ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_model_directory_answers_through_vllm_the_same_twice(tmp_path):
+    """The tiny random model: it scores 0, but every answer comes from its own chat template, sampled by our seeds."""
+    build_model("tiny", tmp_path / "tiny")
+    environment = {
+        **os.environ, "PYTHONPATH": f"{TOOLS}:{TOOLS / 'cpu_metadata'}:{Path(__file__).parent}",
+        "VERL_PLATFORM": "cpu", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1",
+    }  # fmt: skip
+    code = (
+        "import env_adapter; env_adapter.REGISTRY['toy'] = 'toy_eval_env:ToyAdapter'; import evaluate; evaluate.main()"
+    )
+
+    def run_tool(name, *arguments):
+        command = [sys.executable, "-c", code, "--model", str(tmp_path / "tiny"), "--env", "toy", "--samples", "2"]
+        command += ["--temperature", "1", "--max-tokens", "12", "--output", str(tmp_path / name), *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return read(tmp_path / name)
+
+    summary, rows = run_tool("a")
+    assert (summary["tasks"], summary["answers"], summary["errors"]) == (4, 8, 0)
+    assert summary["model"] == str(tmp_path / "tiny")
+    assert "vllm" in summary["versions"]
+    assert all(1 <= row["tokens"] <= 12 for row in rows)
+    assert len({row["response"] for row in rows}) > 4  # the samples differ, within a task too
+    assert [row["response"] for row in run_tool("b")[1]] == [row["response"] for row in rows]
+
+
+@pytest.mark.slow
+def test_a_prompt_too_long_for_the_model_is_said_before_it_is_loaded(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(VllmModel, "answer", lambda *_: pytest.fail("the model was loaded"))
+    build_model("tiny", tmp_path / "tiny")
+    arguments = ["--model", str(tmp_path / "tiny"), "--env", "toy", "--output", str(tmp_path / "out")]
+    assert evaluate.main([*arguments, "--max-tokens", "8190"]) == 2
+    assert "exceeds the model's context of" in error_line(capsys)
