@@ -36,7 +36,8 @@ def compose_recipe(config_dir: Path, name: str, overrides: list[str]) -> DictCon
     for override in overrides:
         if re.match(r"[+~]*custom_reward_function\b", override):
             raise RecipeError(f"{override}: verl ignores this key; use reward.{override.lstrip('+~')}")
-    search = f"hydra.searchpath=['file://{verl_config_dir()}']"
+    folder = str(verl_config_dir()).replace("'", "\\'")
+    search = f"hydra.searchpath=['file://{folder}']"
     try:
         with initialize_config_dir(str(config_dir.absolute()), version_base=None):
             config = compose(name, overrides=[search, *overrides])
@@ -47,7 +48,7 @@ def compose_recipe(config_dir: Path, name: str, overrides: list[str]) -> DictCon
 
 
 def did_you_mean(config_dir: Path, name: str, search: str, error: BaseException) -> str:
-    """' Did you mean …?' for an override whose key the recipe lacks; verl would ignore the key that Hydra offers to add."""
+    """' Did you mean …?' for a key that the recipe lacks; verl would ignore one that is added, as Hydra proposes."""
     unknown = re.search(r"Could not override '([^']+)'", str(error))
     if not unknown:
         return ""

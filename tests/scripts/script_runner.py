@@ -1,0 +1,112 @@
+"""Runs the real scripts in a copy of the repository whose path has spaces, with an environment that is only ours."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAINER = "train/scripts/openspiel-ppo-trainer.sh"
+LEFT_OUT = shutil.ignore_patterns("models", "artifacts", "outputs", "parquet", "verl", "__pycache__")
+
+
+class Checkout:
+    """A copy of what the scripts need, at `<tmp>/a repo, with 'odd' (name)`."""
+
+    def __init__(self, tmp: Path) -> None:
+        self.root = tmp / "a repo, with 'odd' (name)"
+        shutil.copytree(ROOT / "train", self.root / "train", ignore=LEFT_OUT)
+        for name in (".env.example", "requirements.txt"):
+            shutil.copy(ROOT / name, self.root / name)
+        self.home = tmp / "home"
+        self.home.mkdir()
+        self.bin = tmp / "bin"
+        self.bin.mkdir()
+        self.env = {
+            "PATH": f"{self.bin}:{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(self.home),
+            "LANG": "C.UTF-8",
+            "VERITAS_PYTHON": sys.executable,
+            "RAY_TMPDIR": str(tmp / "ray"),
+            "HF_ENDPOINT": "http://127.0.0.1:9",  # nothing listens: a test that reaches for the hub fails
+            "CUDA_VISIBLE_DEVICES": "",
+        }
+
+    def bash(self, code: str, cwd: Path | None = None, **env: str | None) -> subprocess.CompletedProcess[str]:
+        """Run bash code; a variable given as None is removed from the environment."""
+        merged = {key: value for key, value in {**self.env, **env}.items() if value is not None}
+        return subprocess.run(
+            ["bash", "-c", code], cwd=cwd or self.root, env=merged, capture_output=True, text=True, timeout=120
+        )
+
+    def trainer(self, *arguments: str, **env: str | None) -> subprocess.CompletedProcess[str]:
+        merged = {key: value for key, value in {**self.env, **env}.items() if value is not None}
+        command = ["bash", str(self.root / TRAINER), *arguments]
+        return subprocess.run(command, cwd=self.home, env=merged, capture_output=True, text=True, timeout=120)
+
+    def gpus(self, *memories_mib: int) -> None:
+        """Put a stand-in nvidia-smi on PATH that shows GPUs with these memories."""
+        self.env.pop("CUDA_VISIBLE_DEVICES", None)
+        program = self.bin / "nvidia-smi"
+        program.write_text("#!/bin/sh\n" + "".join(f"echo {memory}\n" for memory in memories_mib))
+        program.chmod(0o755)
+
+    def profiles(self, *names: str) -> None:
+        for name in names:
+            (self.root / f"train/config/profile/{name}.yaml").write_text("# @package _global_\n{}\n")
+
+    def model(self, name: str = "tiny model") -> Path:
+        """A directory that looks like a whole model: the scripts look at names and sizes only."""
+        directory = self.home / name
+        directory.mkdir()
+        for file in ("config.json", "tokenizer_config.json"):
+            (directory / file).write_text("{}")
+        (directory / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+        return directory
+
+    def stand_in_verl(self, main: str) -> None:
+        """A train/verl at the pinned version whose trainer is this Python code, with verl's real configs."""
+        import importlib.util
+
+        spec = importlib.util.find_spec("verl")
+        assert spec and spec.submodule_search_locations
+        package = self.root / "train/verl/verl"
+        (package / "version").mkdir(parents=True)
+        (package / "version/version").write_text(pinned("verl") + "\n")
+        (package / "__init__.py").touch()
+        (package / "trainer").mkdir()
+        (package / "trainer/__init__.py").touch()
+        (package / "trainer/main_ppo.py").write_text(main)
+        (package / "trainer/config").symlink_to(Path(spec.submodule_search_locations[0]) / "trainer/config")
+
+    def checkpoint(self, run: str, step: int) -> Path:
+        directory = self.root / f"train/artifacts/RL/checkpoints/{run}"
+        (directory / f"global_step_{step}/actor").mkdir(parents=True)
+        (directory / "latest_checkpointed_iteration.txt").write_text(str(step))
+        return directory
+
+
+def pinned(package: str) -> str:
+    match = re.search(rf"^{package}==(\S+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    assert match, f"requirements.txt does not pin {package}"
+    return match.group(1)
+
+
+def error_lines(result: subprocess.CompletedProcess[str]) -> list[str]:
+    return [line for line in result.stderr.splitlines() if line.startswith("error:")]
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in ("Z", "X")
+
+
+def clean_env() -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
