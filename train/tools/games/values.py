@@ -25,8 +25,8 @@ MIN_SIMULATIONS, MAX_SIMULATIONS = 16, 4000
 _TREE_MB = 100  # a tree of 4000 simulations on the widest board takes a third of it
 
 # Microseconds of one simulation, from states of random games (`benchmarks/openspiel_tasks.py`). They are constants so
-# that the number of simulations, and with it every reward, is the same on a fast machine and on a slow one. Taken on two
-# busy cores: alone on a core, and with the states that a search solves early, a value costs about half its budget.
+# that the number of simulations, and with it every reward, is the same on a fast machine and on a slow one. They were
+# taken on two busy cores: alone on a core, and where a search solves its state early, a value costs half the budget.
 SIMULATION_US = {
     "tic_tac_toe": 16,
     "connect_four": 19,
