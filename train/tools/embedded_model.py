@@ -70,9 +70,11 @@ def _size_by_header(path: Path) -> int:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = file.read(min(length, 100_000_000))
-    if len(header) < length:
+    try:
+        entries = json.loads(header)
+    except ValueError:
         return -1
-    ends = [entry["data_offsets"][1] for name, entry in json.loads(header).items() if name != "__metadata__"]
+    ends = [entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"]
     return 8 + length + max(ends, default=0)
 
 

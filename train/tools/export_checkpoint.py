@@ -88,8 +88,9 @@ def run_verl_merger(local_dir: Path, target: Path, trust_remote_code: bool = Fal
     command += ["--local_dir", str(local_dir.absolute()), "--target_dir", str(target.absolute())]
     if trust_remote_code:
         command.append("--trust-remote-code")
-    # Elsewhere the hub may be asked for a tokenizer that has to come out of the checkpoint.
-    result = subprocess.run(command, stdout=sys.stderr, env={**os.environ, "HF_HUB_OFFLINE": "1"}, check=False)
+    # Offline: a tokenizer that is not in the checkpoint must not come from the hub. Standard output is for the report.
+    stderr = 2
+    result = subprocess.run(command, stdout=stderr, env={**os.environ, "HF_HUB_OFFLINE": "1"}, check=False)
     if result.returncode:
         raise ExportError(f"verl's merger failed with exit status {result.returncode}, see above: {' '.join(command)}")
 

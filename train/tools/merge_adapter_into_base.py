@@ -83,9 +83,17 @@ def read_adapter_weights(adapter: Path) -> dict[str, torch.Tensor]:
 
 
 def check_adapter_fits(model: PreTrainedModel, adapter_weights: dict[str, torch.Tensor], base: Path) -> None:
-    """Raises ExportError naming both shapes when the adapter is one of another base."""
+    """Raises ExportError naming both shapes for an adapter of another base, and for one on tied embeddings."""
     modules = dict(model.named_modules())
+    embeddings = (model.get_input_embeddings(), model.get_output_embeddings())
+    tied = model.config.get_text_config().tie_word_embeddings
     for name, tensor in adapter_weights.items():
+        layer = name.removeprefix("base_model.model.").partition(".lora_")[0]
+        if tied and modules.get(layer) in embeddings and layer in modules:
+            raise ExportError(
+                f"the adapter changes {layer}, which this base ties to its other embedding: a merged model would not "
+                "be the trained one. Train with lora exclude_modules=[lm_head,embed_tokens]"
+            )
         match = re.fullmatch(r"base_model\.model\.(.+)\.lora_([AB])\.weight", name)
         if not match:
             continue  # embeddings, DoRA magnitudes: PEFT checks these itself
@@ -118,22 +126,16 @@ def load_adapter(model: PreTrainedModel, adapter: Path, names: set[str]) -> Peft
 
 
 def target_layers(peft_model: PeftModel, base: ModelWeights, adapter_names: set[str]) -> dict[str, BaseTunerLayer]:
-    """Tensor name in the base's files → the PEFT layer that changes it. Raises ExportError for tied embeddings."""
+    """Tensor name in the base's files → the PEFT layer that changes it. Raises ExportError for another layout."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     model = peft_model.base_model.model
-    tied = model.config.get_text_config().tie_word_embeddings
     targets = {}
     for module_name, layer in model.named_modules():
         # verl names target modules by their last part: PEFT then also makes layers that the adapter has no weights for.
         if not isinstance(layer, BaseTunerLayer) or not any(f".{module_name}.lora_" in name for name in adapter_names):
             continue
         base_layer = layer.get_base_layer()
-        if tied and base_layer in (model.get_input_embeddings(), model.get_output_embeddings()):
-            raise ExportError(
-                f"the adapter changes {module_name}, which this base ties to its other embedding: a merged model would "
-                "not be the trained one. Train with lora exclude_modules=[lm_head,embed_tokens]"
-            )
         for parameter, _ in base_layer.named_parameters(recurse=False):
             name = f"{module_name}.{parameter}"
             if name not in base:
