@@ -74,6 +74,7 @@ def locate(model: str) -> tuple[Path, bool]:
 
 def download(model: str, directory: Path) -> None:
     """Download a hub model to `directory`. Raises ModelError or TargetError."""
+    import httpx
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
@@ -109,7 +110,7 @@ def download(model: str, directory: Path) -> None:
         status = error.response.status_code
         why = how if status in (401, 403) else "try again later"
         raise ModelError(f"{endpoint} answered {status} for {model}: {why}") from error
-    except (LocalEntryNotFoundError, OSError) as error:
+    except (httpx.HTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(f"{model} could not be downloaded from {endpoint}: {str(error).splitlines()[0]}") from error
 
 

@@ -156,7 +156,8 @@ is_secret() {
     return 1
 }
 
-# Standard input with the value of every secret variable, and passwords inside URLs, replaced.
+# Standard input with the value of every secret variable, and passwords inside URLs, replaced;
+# so is what stands behind a key named like one.
 mask_secrets() {
     local text name value quoted
     text=$(cat)
@@ -168,5 +169,5 @@ mask_secrets() {
             text=${text//"$value"/***}
         fi
     done < <(compgen -e)
-    sed -E 's#(://)[^/@[:space:]]+@#\1***@#g; s#((api_key|_token|password|secret)=)[^[:space:]]+#\1***#g' <<<"$text"
+    sed -E 's#(://)[^/@[:space:]]+@#\1***@#g; s#((api_key|(access|auth|hf)_token|password|secret)(=|: ))[^[:space:]]+#\1***#g' <<<"$text"
 }

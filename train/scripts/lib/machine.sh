@@ -77,7 +77,7 @@ nearest_profile() {
 
 # The submodule train/verl when it is checked out at the pinned version, else the installed wheel.
 choose_verl() {
-    local source=$VERITAS_ROOT/train/verl checked_out='' installed pin
+    local source=$VERITAS_ROOT/train/verl checked_out='' installed pin why='is not checked out'
     pin=$(pinned verl)
     [[ ! -r $source/verl/version/version ]] || checked_out=$(<"$source/verl/version/version")
     if [[ $checked_out == "$pin" ]]; then
@@ -87,7 +87,8 @@ choose_verl() {
         installed=$("$VERITAS_PYTHON" -c 'import importlib.metadata as m; print(m.version("verl"))' 2>/dev/null) ||
             die "verl is not installed in $VERITAS_PYTHON: run \`make setup\`"
         [[ $installed == "$pin" ]] || die "verl $installed is installed, and this project runs on verl $pin: run \`make setup\`"
-        say "verl     $pin, the installed wheel (train/verl ${checked_out:+is at $checked_out}${checked_out:-is not checked out})"
+        [[ -z $checked_out ]] || why="is at $checked_out"
+        say "verl     $pin, the installed wheel (train/verl $why)"
     fi
     has_module hydra || die "verl's dependencies are not installed in $VERITAS_PYTHON: run \`make setup\`"
 }
