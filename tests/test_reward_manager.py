@@ -46,7 +46,7 @@ def row(tokenizer) -> dict:
     dataset = create_rl_dataset(config.data.train_files, config.data, tokenizer, None)
     row = dataset[dataset.task_ids.index(34)]
     toy_env.env_adapter._build_shared.cache_clear()  # the reward worker is another process
-    toy_env.ToyAdapter.built = 0
+    toy_env.ToyAdapter.built.clear()
     return row
 
 
@@ -70,9 +70,20 @@ def test_the_adapter_has_the_rows_settings_and_is_built_once_for_all_threads(row
     with ThreadPoolExecutor(16) as pool:
         scores = list(pool.map(lambda i: score(reward_fn, row, str(i % 10))["score"], range(400)))
     assert scores == [float(i % 10 == 7) for i in range(400)]
-    assert toy.built == 1
-    adapter = toy_env.env_adapter.shared_env_adapter("toy", row["extra_info"]["adapter_config"])
-    assert adapter.settings.num_tasks == 100
+    assert [settings.num_tasks for settings in toy.built] == [100]
+
+
+def test_openspiel_pays_its_best_move_and_not_a_word(tokenizer):
+    games = ["game_types=tic_tac_toe", "num_tasks_per_case=40"]
+    overrides = [f"+data.custom_cls.config.adapter_config.{game}" for game in games]
+    config = compose_config("data.custom_cls.config.env=openspiel", *overrides)
+    dataset = create_rl_dataset(config.data.train_files, config.data, tokenizer, None)
+    reward_fn = get_custom_reward_fn(config)
+    for i in range(4):
+        best = dataset.adapter.reference_answer(dataset.adapter.generate(dataset.task_ids[i]))
+        paid, unpaid = (score(reward_fn, dataset[i], answer) for answer in (best, "I resign"))
+        assert paid["score"] > unpaid["score"] == 0
+        assert paid.keys() == unpaid.keys()
 
 
 def as_agent_loop_sends_it(row: dict, answer: str, tokenizer) -> DataProto:
@@ -224,7 +235,7 @@ def put_prompt(queue, uid: str, status: str, answers: int) -> None:
 
 
 def test_too_many_faults_stop_verls_trainer_and_it_says_why(row, queue):
-    put_prompt(queue, "a", "running", answers=0)
+    put_prompt(queue, "a", "finished", answers=1)
     faults_until_the_stop(get_custom_reward_fn(compose_config()), row, good_between=0)
     with pytest.raises(ValueError, match=r"20 of the last 20 answers could not be scored.*the sandbox is down"):
         sample(replay_buffer())
@@ -232,7 +243,7 @@ def test_too_many_faults_stop_verls_trainer_and_it_says_why(row, queue):
 
 @pytest.mark.parametrize("cls", [ReplayBuffer, ReplayBufferAsync])
 def test_a_bug_stops_verls_trainer_at_once(row, queue, cls):
-    put_prompt(queue, "a", "running", answers=0)
+    put_prompt(queue, "a", "finished", answers=1)
     with pytest.raises(ZeroDivisionError):
         score(get_custom_reward_fn(compose_config()), row, "hit the bug")
     with pytest.raises(ValueError, match=r"stopped by reward-manager\.py: .*ZeroDivisionError: a bug in the adapter"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from pydantic.dataclasses import dataclass
@@ -27,11 +27,12 @@ class ToySettings:
 
 class ToyAdapter:
     name = "toy"
-    built = 0
+    built: ClassVar[list[ToySettings]] = []
+    """The settings of every adapter that was built."""
 
     def __init__(self, config: Mapping[str, Any] | None = None) -> None:
-        type(self).built += 1
         self.settings = parse_settings(ToySettings, config)
+        self.built.append(self.settings)
 
     def num_tasks(self) -> int:
         return self.settings.num_tasks
@@ -67,6 +68,6 @@ class ToyAdapter:
 def register(monkeypatch: pytest.MonkeyPatch) -> type[ToyAdapter]:
     """Adds the environment "toy" for one test, with no adapter built yet."""
     monkeypatch.setitem(env_adapter.REGISTRY, "toy", "toy_env:ToyAdapter")
-    monkeypatch.setattr(ToyAdapter, "built", 0)
+    monkeypatch.setattr(ToyAdapter, "built", [])
     env_adapter._build_shared.cache_clear()
     return ToyAdapter
