@@ -176,9 +176,12 @@ def main(arguments: list[str] | None = None) -> int:
     start = time.monotonic()
     try:
         built = build_model(options.kind, options.output)
-    except (ModelError, TargetError) as error:
+    except (ModelError, TargetError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"interrupted: {options.output} is what it was before", file=sys.stderr)
+        return 130
     size = sum(path.stat().st_size for path in options.output.rglob("*") if path.is_file())
     done = f"built in {time.monotonic() - start:.0f} s" if built else "already there and whole"
     print(f"{options.output}: {done}, {size / 1e6:.0f} MB")

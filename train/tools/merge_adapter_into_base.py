@@ -259,6 +259,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (ExportError, TargetError, OSError, SafetensorError) as error:  # the last two: disk full, no permission
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"interrupted: {options.output_dir} is what it was before", file=sys.stderr)
+        return 130
     print(
         f"{options.output_dir}: {len(difference.changed)} of {difference.tensors} tensors differ from the base, "
         f"by at most {difference.max_abs:.3g}"
