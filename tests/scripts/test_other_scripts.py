@@ -83,9 +83,9 @@ def test_evaluate_passes_its_flags_on_and_runs_on_cpu_only_where_there_is_no_gpu
     (repo.root / "train/tools/evaluate.py").write_text(ECHO)
     command = "bash train/scripts/evaluate.sh --model 'a b' --set game_types=hex"
     assert '[["--model", "a b", "--set", "game_types=hex"], "cpu"]' in repo.bash(command).stdout
-    repo.gpus(81559)
-    repo.profiles("1x80gb")
+    repo.gpus(24564)  # any GPU: no profile is needed
     assert '"--set", "game_types=hex"], null]' in repo.bash(command).stdout
+    assert '"--set", "game_types=hex"], "cpu"]' in repo.bash(command, PROFILE="cpu").stdout
 
 
 def test_every_variable_of_the_trainers_header_is_in_the_example_and_only_known_ones(repo: Checkout) -> None:

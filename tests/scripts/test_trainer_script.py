@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -183,7 +184,6 @@ def test_a_dry_run_prints_the_config_and_a_command_and_makes_nothing(repo: Check
 def test_lora_is_the_default_and_can_be_turned_off(repo: Checkout) -> None:
     lora = config_of(repo.trainer(**DRY))["actor_rollout_ref"]
     assert (lora["model"]["lora_rank"], lora["model"]["lora_alpha"]) == (32, 32)
-    assert lora["model"]["exclude_modules"] == ["lm_head", "embed_tokens"]
     assert lora["actor"]["optim"]["lr"] == 6e-5
     full = config_of(repo.trainer(**DRY, ENABLE_LORA="0", LORA_RANK="16"))["actor_rollout_ref"]
     assert full["model"]["lora_rank"] == 0
@@ -194,18 +194,28 @@ def test_lora_is_the_default_and_can_be_turned_off(repo: Checkout) -> None:
     assert own["rollout"]["layered_summon"] is True
 
 
+NAMES = ("lm_head", "model.lm_head", "xlm_head", "model.embed_tokens", "model.layers.0.mlp.up_proj", "a.mlpxup_proj")
+
+
 @pytest.mark.parametrize(
-    ("value", "modules"),
+    ("value", "excluded"),
     [
-        ("", []),
-        ("[lm_head]", ["lm_head"]),
-        ("lm_head,embed_tokens", ["lm_head", "embed_tokens"]),
-        (r".*(lm_head|embed_tokens)\.x$", r".*(lm_head|embed_tokens)\.x$"),
+        (None, {"lm_head", "model.lm_head", "model.embed_tokens"}),
+        ("", set()),
+        ("[]", set()),
+        ("[lm_head]", {"lm_head", "model.lm_head"}),
+        ("lm_head, embed_tokens", {"lm_head", "model.lm_head", "model.embed_tokens"}),
+        ("mlp.up_proj", {"model.layers.0.mlp.up_proj"}),
+        (r".*(lm_head|layers\.\d+\.mlp.*)", {"lm_head", "model.lm_head", "xlm_head", "model.layers.0.mlp.up_proj"}),
     ],
 )
-def test_excluded_modules_are_names_a_pattern_or_none(repo: Checkout, value: str, modules: object) -> None:
+def test_excluded_modules_are_names_a_pattern_or_none(repo: Checkout, value: str | None, excluded: set[str]) -> None:
+    from verl.utils.model import check_exclude_modules
+
     config = config_of(repo.trainer(**DRY, LORA_EXCLUDE_MODULES=value))
-    assert config["actor_rollout_ref"]["model"]["exclude_modules"] == modules
+    model = SimpleNamespace(exclude_modules=config["actor_rollout_ref"]["model"]["exclude_modules"])
+    assert isinstance(model.exclude_modules, str), "verl takes no list"
+    assert {name for name in NAMES if check_exclude_modules(model, name)} == excluded
 
 
 def test_an_adapter_is_found_from_the_folder_of_the_user(repo: Checkout) -> None:
@@ -411,12 +421,11 @@ def test_the_metrics_before_a_resume_are_kept(repo: Checkout) -> None:
     assert sorted(path.read_text() for path in directory.glob("metrics*.jsonl")) == ["new", "old"]
 
 
+@pytest.mark.slow
 def test_open_spiel_is_installed_aloud_when_missing(repo: Checkout, tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     subprocess.run([sys.executable, "-m", "venv", bare], check=True)
     wheels = tmp_path / "wheels"
-    project = tmp_path / "project"
-    project.mkdir()
     version = pinned("open_spiel")
     make_wheel(wheels, version)
     code = ". train/scripts/lib/common.sh; set -euo pipefail; need_open_spiel; need_open_spiel"

@@ -4,7 +4,7 @@
 #   bash train/scripts/evaluate.sh --model train/models/SmolLM2-135M-Instruct --env openspiel --set game_types=tic_tac_toe
 #
 # A model directory is served through vLLM; any OpenAI-compatible URL can be scored as well. The flags are those of
-# train/tools/evaluate.py (`… evaluate.sh --flags` lists them). PROFILE=cpu is found from the machine when not set.
+# train/tools/evaluate.py (`… evaluate.sh --flags` lists them). PROFILE=cpu leaves a GPU alone.
 if [[ ${BASH_SOURCE[0]} != "$0" ]]; then # sourced
     # shellcheck source=lib/common.sh
     (. "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh" && run_sourced "${BASH_SOURCE[0]}" "$@")
@@ -15,5 +15,5 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
 start_script "$@"
 [[ ${1:-} != --flags ]] || set -- --help
-choose_profile
+choose_platform
 run_in_group "$VERITAS_PYTHON" "$VERITAS_TOOLS/evaluate.py" "$@"

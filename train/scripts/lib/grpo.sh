@@ -47,18 +47,21 @@ choose_lora() {
     choose_excluded_modules
 }
 
-# [a,b] or a,b: names, which PEFT matches by their end; nothing: none; anything else: a regular expression.
+# [a,b] or a,b: names, as PEFT matches a list, by the end of a module's name; nothing: none; anything else: a regular
+# expression over whole names, which is all that verl takes.
 choose_excluded_modules() {
     local names
     [[ -v LORA_EXCLUDE_MODULES ]] || return 0
     names=${LORA_EXCLUDE_MODULES#[}
     names=${names%]}
-    if [[ $names =~ ^[A-Za-z0-9_.,\ -]*$ ]]; then
-        export LORA_EXCLUDE_MODULES="[$names]"
-    else
-        overrides+=("actor_rollout_ref.model.exclude_modules=$(hydra_quote "$LORA_EXCLUDE_MODULES")")
-        unset LORA_EXCLUDE_MODULES
+    names=${names// /}
+    if [[ -z $names ]]; then
+        LORA_EXCLUDE_MODULES=''
+    elif [[ $names =~ ^[A-Za-z0-9_.,-]+$ ]]; then
+        names=${names//./\\.}
+        LORA_EXCLUDE_MODULES="(.*\\.)?(${names//,/|})"
     fi
+    export LORA_EXCLUDE_MODULES
 }
 
 choose_backends() {

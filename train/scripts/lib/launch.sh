@@ -138,7 +138,7 @@ export_checkpoint() {
         which=(--global-step "$step")
     fi
     choose_verl
-    choose_profile
+    choose_platform
     run_in_group "$VERITAS_PYTHON" "$VERITAS_TOOLS/export_checkpoint.py" --checkpoint-base "$base" "${which[@]}" \
         --target-dir "$(output_path "$target")" "$@"
 }

@@ -24,7 +24,7 @@ known_profiles() {
     for file in "$VERITAS_ROOT"/train/config/profile/*.yaml; do basename "$file" .yaml; done
 }
 
-# Sets PROFILE and GPU_COUNT, and the environment that a CPU run needs. A profile is a file of train/config/profile;
+# Sets PROFILE and GPU_COUNT, and the environment for them. A profile is a file of train/config/profile;
 # those of GPU machines are named COUNTxMEMORYgb.
 choose_profile() {
     local memories='' found=0 memory=0 why='set by you' default=1
@@ -54,12 +54,23 @@ choose_profile() {
     whole_number GPU_COUNT "$GPU_COUNT" 1
     if [[ $PROFILE == cpu* ]]; then
         ((GPU_COUNT == 1)) || die "GPU_COUNT=$GPU_COUNT: PROFILE=$PROFILE has one logical device: unset GPU_COUNT"
-        use_cpu_platform "$VERITAS_TOOLS"
     else
         ((found == 0 || GPU_COUNT <= found)) || die "GPU_COUNT=$GPU_COUNT, and this machine has $found GPU(s)"
+    fi
+    choose_platform
+    say "profile  $PROFILE ($why)"
+}
+
+# The environment of a CPU run where PROFILE says so, or says nothing and there is no GPU; else only the path to our
+# modules. Enough for scripts that read no recipe.
+choose_platform() {
+    local gpus=''
+    [[ -n ${PROFILE:-} ]] || gpus=$(gpu_memories)
+    if [[ ${PROFILE:-} == cpu* || -z ${PROFILE:-}$gpus ]]; then
+        use_cpu_platform "$VERITAS_TOOLS"
+    else
         export PYTHONPATH=$VERITAS_TOOLS${PYTHONPATH:+:$PYTHONPATH}
     fi
-    say "profile  $PROFILE ($why)"
 }
 
 # nearest_profile COUNT MEMORY PROFILE…: the largest one that asks for no more than there is.
