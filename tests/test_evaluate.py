@@ -473,17 +473,18 @@ def test_a_model_directory_answers_through_vllm_the_same_twice(tmp_path):
 
     def run_tool(name, *arguments):
         command = [sys.executable, "-c", code, "--model", str(tmp_path / "tiny"), "--env", "toy", "--samples", "2"]
+        command += ["--set", "tasks=800"]  # more tokens than one batch takes, so that some prompts have to wait
         command += ["--temperature", "1", "--max-tokens", "12", "--output", str(tmp_path / name), *arguments]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
         return read(tmp_path / name)
 
     summary, rows = run_tool("a")
-    assert (summary["tasks"], summary["answers"], summary["errors"]) == (4, 8, 0)
+    assert (summary["tasks"], summary["answers"], summary["errors"]) == (80, 160, 0)
     assert summary["model"] == str(tmp_path / "tiny")
     assert "vllm" in summary["versions"]
     assert all(1 <= row["tokens"] <= 12 for row in rows)
-    assert len({row["response"] for row in rows}) > 4  # the samples differ, within a task too
+    assert len({row["response"] for row in rows}) > 80  # the samples differ, within a task too
     assert [row["response"] for row in run_tool("b")[1]] == [row["response"] for row in rows]
 
 

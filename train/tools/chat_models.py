@@ -23,6 +23,9 @@ from env_cli import progress_bar
 
 Messages = list[dict[str, str]]
 
+CPU_BATCH_TOKENS = 16384
+"""Bounds the working memory of a step on a CPU."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -97,7 +100,7 @@ class VllmModel:
     def answer(
         self, conversations: Sequence[Messages], seeds: Sequence[int], sampling: Sampling, max_errors: float = 0.0
     ) -> list[Answer]:
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         if self.tensor_parallel_size == 1:
             # The engine in this process: nothing is left behind after Ctrl-C or kill.
             os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
@@ -106,8 +109,15 @@ class VllmModel:
 
         machine: dict[str, object] = {"gpu_memory_utilization": self.gpu_memory_utilization}
         if not torch.cuda.is_available():
-            # A CPU gains nothing from compilation, and vLLM reserves working memory by these two limits.
-            machine = {"enforce_eager": True, "max_num_seqs": 64, "max_num_batched_tokens": max(2048, self._longest)}
+            # A CPU gains nothing from compilation. A batch takes all running prompts whole: where vLLM cuts one in two
+            # (chunked prefill) it rewinds the request's random generator, which a CPU generator cannot do
+            # (vllm/v1/worker/gpu_model_runner.py: "CPU Generator does not use offset").
+            running = min(64, max(1, CPU_BATCH_TOKENS // self._longest))
+            machine = {
+                "enforce_eager": True,
+                "max_num_seqs": running,
+                "max_num_batched_tokens": max(2048, running * self._longest),
+            }
         engine = LLM(
             model=str(self.directory),
             dtype="bfloat16",
