@@ -33,7 +33,7 @@ choose_lora() {
     if [[ ${ENABLE_LORA:-1} == 0 ]]; then
         [[ -z ${LORA_ADAPTER_PATH:-} ]] ||
             die "LORA_ADAPTER_PATH=$LORA_ADAPTER_PATH with ENABLE_LORA=0 would be ignored: set ENABLE_LORA=1, or unset LORA_ADAPTER_PATH"
-        export LORA_RANK=0 LEARNING_RATE="${LEARNING_RATE:-1e-6}" # grpo.yaml says why here
+        export TUNING=full # train/config/tuning
         return
     fi
     [[ -z ${LORA_RANK:-} ]] || whole_number LORA_RANK "$LORA_RANK" 1
