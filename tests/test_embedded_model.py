@@ -20,20 +20,6 @@ from whole_dir import TargetError, check_free_space, whole_dir
 TOOLS = Path(embedded_model.__file__).parent
 
 
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("models") / "tiny"
-    assert build_model("tiny", output)
-    return output
-
-
-@pytest.fixture(scope="session")
-def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("models") / "SmolLM2-135M-Instruct"
-    assert build_model("smollm2", output)
-    return output
-
-
 @pytest.mark.slow
 def test_tiny_is_small_tied_seeded_and_stops_at_the_end_of_a_turn(tiny: Path, tmp_path: Path) -> None:
     weights = ModelWeights(tiny)

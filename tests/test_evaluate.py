@@ -20,7 +20,6 @@ import pytest
 import env_adapter
 import evaluate
 from chat_models import VllmModel
-from embedded_model import build_model
 from env_adapter import SettingsError
 from evaluation_results import compare, read_evaluation
 from intervals import mean_interval, paired_difference, student_t
@@ -459,9 +458,8 @@ def test_half_an_evaluation_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_model_directory_answers_through_vllm_the_same_twice(tmp_path):
+def test_a_model_directory_answers_through_vllm_the_same_twice(tiny, tmp_path):
     """The tiny random model: it scores 0, but every answer comes from its own chat template, sampled by our seeds."""
-    build_model("tiny", tmp_path / "tiny")
     environment = {
         **os.environ, "PYTHONPATH": f"{TOOLS}:{TOOLS / 'cpu_metadata'}:{Path(__file__).parent}",
         "VERL_PLATFORM": "cpu", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind",
@@ -472,7 +470,7 @@ def test_a_model_directory_answers_through_vllm_the_same_twice(tmp_path):
     )
 
     def run_tool(name, *arguments):
-        command = [sys.executable, "-c", code, "--model", str(tmp_path / "tiny"), "--env", "toy", "--samples", "2"]
+        command = [sys.executable, "-c", code, "--model", str(tiny), "--env", "toy", "--samples", "2"]
         command += ["--set", "tasks=800"]  # more tokens than one batch takes, so that some prompts have to wait
         command += ["--temperature", "1", "--max-tokens", "12", "--output", str(tmp_path / name), *arguments]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
@@ -481,7 +479,7 @@ def test_a_model_directory_answers_through_vllm_the_same_twice(tmp_path):
 
     summary, rows = run_tool("a")
     assert (summary["tasks"], summary["answers"], summary["errors"]) == (80, 160, 0)
-    assert summary["model"] == str(tmp_path / "tiny")
+    assert summary["model"] == str(tiny)
     assert "vllm" in summary["versions"]
     assert all(1 <= row["tokens"] <= 12 for row in rows)
     assert len({row["response"] for row in rows}) > 80  # the samples differ, within a task too
@@ -489,9 +487,8 @@ def test_a_model_directory_answers_through_vllm_the_same_twice(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_prompt_too_long_for_the_model_is_said_before_it_is_loaded(tmp_path, capsys, monkeypatch):
+def test_a_prompt_too_long_for_the_model_is_said_before_it_is_loaded(tiny, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(VllmModel, "answer", lambda *_: pytest.fail("the model was loaded"))
-    build_model("tiny", tmp_path / "tiny")
-    arguments = ["--model", str(tmp_path / "tiny"), "--env", "toy", "--output", str(tmp_path / "out")]
+    arguments = ["--model", str(tiny), "--env", "toy", "--output", str(tmp_path / "out")]
     assert evaluate.main([*arguments, "--max-tokens", "8190"]) == 2
     assert "exceeds the model's context of" in error_line(capsys)

@@ -17,7 +17,6 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 import merge_adapter_into_base
 from checkpoint_steps import find_checkpoint
-from embedded_model import build_model
 from export_checkpoint import check_complete, export_checkpoint
 from export_checkpoint import main as export_main
 from merge_adapter_into_base import main as merge_main
@@ -253,13 +252,6 @@ def test_an_incomplete_or_absent_checkpoint_says_what_there_is(tmp_path: Path) -
     (local / "model_world_size_2_rank_1.pt").unlink()
     with pytest.raises(ExportError, match=r"lacks 1 of the 2 ranks' files: model_world_size_2_rank_1\.pt"):
         find_checkpoint(tmp_path / "runs" / "mine")
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("models") / "tiny"
-    build_model("tiny", output)
-    return output
 
 
 def train(model: Path, output: Path, ranks: int, *overrides: str) -> Path:

@@ -37,6 +37,8 @@ class ToyAdapter:
     def num_tasks(self) -> int:
         return self.settings.num_tasks
 
+    def validate(self) -> None: ...
+
     def generate(self, task_id: int) -> Challenge:
         if not 0 <= task_id < self.settings.num_tasks:
             raise IndexError(task_id)

@@ -34,6 +34,8 @@ class ToyAdapter:
     def num_tasks(self) -> int:
         return self.settings.tasks
 
+    def validate(self) -> None: ...
+
     def generate(self, task_id: int) -> Challenge:
         if self.settings.fail_generate:
             raise EnvError("the toy shop\nis closed")

@@ -25,6 +25,8 @@ Messages = list[dict[str, str]]
 
 CPU_BATCH_TOKENS = 16384
 """Bounds the working memory of a step on a CPU."""
+CPU_BLOCK_TOKENS = 32
+"""vLLM shares a prompt's computation between its answers in whole blocks; on a CPU a block is 128 tokens otherwise."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ class VllmModel:
             running = min(64, max(1, CPU_BATCH_TOKENS // self._longest))
             machine = {
                 "enforce_eager": True,
+                "block_size": CPU_BLOCK_TOKENS,
                 "max_num_seqs": running,
                 "max_num_batched_tokens": max(2048, running * self._longest),
             }

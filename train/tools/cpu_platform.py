@@ -140,7 +140,7 @@ def allow_fsdp_engine_on_cpu() -> None:
 
 
 def accept_single_gloo_backend() -> None:
-    """verl/utils/distributed.py asks for "cpu:gloo,<device>:<backend>", here "cpu:gloo,cpu:gloo", which torch rejects."""
+    """verl/utils/distributed.py asks for "cpu:gloo,<device>:<backend>": here cpu:gloo twice, which torch rejects."""
     import torch.distributed as dist
 
     original = dist.init_process_group

@@ -79,6 +79,7 @@ class DynamicEnvDataset(Dataset):
         self.env = canonical_env_name(settings.env)
         self.adapter_config = json.dumps(settings.adapter_config, sort_keys=True)
         self.adapter = shared_env_adapter(self.env, self.adapter_config)
+        self.adapter.validate()
         self.tokenizer = tokenizer
         # verl gives a custom chat template to the processor where there is one.
         self.templater = processor or tokenizer

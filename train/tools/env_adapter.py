@@ -80,11 +80,17 @@ class EnvAdapter(Protocol):
     def num_tasks(self) -> int:
         """How many tasks this configuration has; ids are 0 … num_tasks()-1, each with a prompt of its own."""
 
+    def validate(self) -> None:
+        """Raises SettingsError when some of these tasks do not exist (too few distinct ones): said before a run starts."""
+
     def generate(self, task_id: int) -> Challenge:
         """The task with this id: a pure function of (settings, task_id). Raises IndexError outside the range."""
 
     def evaluate(self, response: str, challenge: Challenge) -> Score:
-        """The score of an answer, deterministic. Any text is a valid argument; raises EnvError for faults of ours."""
+        """The score of an answer, deterministic. Any text is a valid argument; raises EnvError for faults of ours.
+
+        Called from several threads at once.
+        """
 
     def reference_answer(self, challenge: Challenge) -> str | None:
         """The best answer known, as a model would write it, or None where the environment has none."""

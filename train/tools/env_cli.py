@@ -35,6 +35,7 @@ def open_env(args: argparse.Namespace) -> tuple[EnvAdapter, dict[str, Any], list
     settings = adapter_settings(args.adapter_config, args.set)
     try:
         adapter = get_env_adapter(args.env, settings)
+        adapter.validate()
     except ModuleNotFoundError as error:
         raise SettingsError(f"env {args.env} needs {error.name!r}, which is not installed") from error
     ids = split_task_ids(adapter.num_tasks(), args.split, args.validation_fraction, args.test_fraction, args.split_seed)

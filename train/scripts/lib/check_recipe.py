@@ -99,7 +99,9 @@ def check_env(config: DictConfig) -> None:
     from env_adapter import SettingsError, get_env_adapter
 
     try:
-        tasks = get_env_adapter(settings["env"], settings.get("adapter_config")).num_tasks()
+        adapter = get_env_adapter(settings["env"], settings.get("adapter_config"))
+        adapter.validate()
+        tasks = adapter.num_tasks()
     except SettingsError as error:
         raise RecipeError(str(error)) from error
     except ModuleNotFoundError as error:

@@ -1,0 +1,189 @@
+"""Real GRPO steps through the front door: verl, Ray, FSDP and vLLM on CPU, with the tiny model and a real game.
+
+One stack at a time: two do not fit into the memory of a laptop.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from transformers import AutoModelForCausalLM
+
+sys.path.insert(0, str(Path(__file__).parent / "scripts"))
+from script_runner import Checkout  # noqa: E402
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+SMALL = (
+    "data.train_batch_size=4",
+    "data.max_response_length=4",
+    "data.filter_overlong_prompts=false",
+    "actor_rollout_ref.rollout.n=2",
+    "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=4",
+    "trainer.val_before_train=false",
+    "trainer.test_freq=-1",
+    "trainer.save_freq=1",
+    "trainer.max_actor_ckpt_to_keep=1",
+    "+data.custom_cls.config.adapter_config.reward_mode=legal",
+)
+
+
+class Run:
+    """One training run by openspiel-ppo-trainer.sh, found again among the machine's processes by its name."""
+
+    def __init__(self, checkout: Checkout, model: Path, name: str) -> None:
+        self.checkout, self.name = checkout, name
+        self.directory = checkout.root / "train/artifacts/RL/checkpoints" / name
+        self.environment = {
+            **checkout.env,
+            "AGENT_MODEL_REPO_ID": str(model),
+            "WANDB_EXP": name,
+            "VERITAS_MIN_FREE_GB": "1",
+            "SUPERVISE_GRACE_S": "10",
+        }
+        self.log = checkout.root / f"{name}.log"
+
+    def start(self, *overrides: str, **environment: str) -> subprocess.Popen[bytes]:
+        script = self.checkout.root / "train/scripts/openspiel-ppo-trainer.sh"
+        with self.log.open("wb") as log:
+            return subprocess.Popen(
+                ["bash", str(script), "tic_tac_toe", *SMALL, *overrides],
+                env={**self.environment, **environment},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def steps(self) -> list[dict]:
+        file = self.directory / "metrics.jsonl"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def wait_for(self, condition: Callable[[], bool], process: subprocess.Popen[bytes], limit_s: float = 400) -> None:
+        end = time.monotonic() + limit_s
+        while not condition():
+            assert process.poll() is None, f"it ended with {process.returncode}: {self.tail()}"
+            assert time.monotonic() < end, f"not within {limit_s} s: {self.tail()}"
+            time.sleep(0.2)
+
+    def tail(self) -> str:
+        return self.log.read_text(errors="replace")[-4000:]
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process that has this run's name in its environment."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("WANDB_EXP") == self.name and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+        return found
+
+    def trainer(self) -> psutil.Process:
+        """The driver, `python -m verl.trainer.main_ppo`, and not the supervisor that has it as an argument."""
+        return next(p for p in self.processes() if p.cmdline()[1:3] == ["-m", "verl.trainer.main_ppo"])
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    return Checkout(tmp_path_factory.mktemp("training"))
+
+
+@pytest.fixture
+def run(checkout: Checkout, tiny: Path, request: pytest.FixtureRequest) -> Iterator[Run]:
+    run = Run(checkout, tiny, f"run-{os.getpid()}-{request.node.name[:40]}")
+    yield run
+    for process in run.processes():
+        process.kill()
+
+
+@pytest.fixture(scope="module")
+def lora_run(checkout: Checkout, tiny: Path) -> Run:
+    """Four steps, with the driver killed by SIGKILL after the second checkpoint, and resumed by the same command."""
+    run = Run(checkout, tiny, f"lora-{os.getpid()}")
+    process = run.start("trainer.total_training_steps=4")
+    run.wait_for((run.directory / "global_step_2").exists, process)
+    run.wait_for(lambda: (run.directory / "latest_checkpointed_iteration.txt").read_text() >= "2", process)
+    run.trainer().kill()
+    assert process.wait(60) != 0
+    assert run.processes() == []
+    run.killed_after = int((run.directory / "latest_checkpointed_iteration.txt").read_text())
+    process = run.start("trainer.total_training_steps=4")
+    assert process.wait(600) == 0, run.tail()
+    return run
+
+
+def test_a_killed_run_resumes_at_its_last_checkpoint_and_ends_at_the_last_step(lora_run: Run) -> None:
+    assert 2 <= lora_run.killed_after < 4
+    assert [entry["step"] for entry in lora_run.steps()] == list(range(lora_run.killed_after + 1, 5))
+    assert (lora_run.directory / "latest_checkpointed_iteration.txt").read_text() == "4"
+    assert f"from step {lora_run.killed_after}" in lora_run.log.read_text()
+    starts = [json.loads(line) for line in (lora_run.directory / "starts.jsonl").read_text().splitlines()]
+    assert len(starts) == 2
+    assert lora_run.processes() == []
+
+
+def test_the_rollout_has_the_trainers_weights(lora_run: Run) -> None:
+    for entry in lora_run.steps():
+        assert entry["data"]["training/rollout_actor_probs_pearson_corr"] > 0.99
+        assert 0 <= entry["data"]["critic/score/mean"] <= 1
+        assert entry["data"]["actor/kl_coef"] == 0.001
+
+
+def test_outputs_lie_where_the_docs_say(lora_run: Run) -> None:
+    train = lora_run.checkout.root / "train"
+    assert list((train / "artifacts/wandb").rglob("offline-run-*"))
+    assert list((train / "outputs").glob("????-??-??/??-??-??/.hydra/config.yaml"))
+    assert (lora_run.directory / "global_step_4/actor/lora_train_meta.json").exists()
+
+
+def test_the_checkpoint_becomes_a_plain_model_that_vllm_scores(lora_run: Run, tiny: Path, tmp_path: Path) -> None:
+    target = tmp_path / "merged model"
+    merged = lora_run.checkout.bash(
+        f"bash train/scripts/merge-ppo.sh --base-model '{tiny}'",
+        CHECKPOINT_BASE=str(lora_run.directory),
+        TARGET_DIR=str(target),
+    )
+    assert merged.returncode == 0, merged.stderr[-3000:]
+    model = AutoModelForCausalLM.from_pretrained(target)
+    base = AutoModelForCausalLM.from_pretrained(tiny)
+    assert model.num_parameters() == base.num_parameters()
+    assert any(not a.equal(b) for a, b in zip(model.parameters(), base.parameters(), strict=True))
+    assert (target / "lora_adapter/adapter_config.json").exists()
+
+    scored = lora_run.checkout.bash(
+        f"bash train/scripts/evaluate.sh --model '{target}' --env openspiel --set game_types=tic_tac_toe "
+        f"--max-tokens 4 --output '{tmp_path}/scores'"
+    )
+    assert scored.returncode == 0, scored.stderr[-3000:]
+    assert json.loads((tmp_path / "scores/summary.json").read_text())["tasks"] == 10
+
+
+def test_ctrl_c_ends_full_fine_tuning_with_130_and_leaves_nothing(run: Run) -> None:
+    process = run.start("trainer.total_training_steps=500", ENABLE_LORA="0")
+    run.wait_for(lambda: bool(run.steps()), process)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(60) == 130
+    assert run.processes() == []
+
+
+def test_a_broken_environment_stops_the_run_and_says_why(run: Run) -> None:
+    reward = Path(__file__).parent / "faulty_reward.py"
+    process = run.start(
+        "trainer.total_training_steps=500",
+        "data.train_batch_size=16",
+        f"reward.custom_reward_function.path='{reward}'",
+    )
+    assert process.wait(600) not in (0, 130)
+    assert "the sandbox is down" in run.tail()
+    assert run.steps() == []
+    assert run.processes() == []
