@@ -19,7 +19,7 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 sys.path.insert(0, str(Path(__file__).parent / "scripts"))
-from script_runner import Checkout  # noqa: E402
+from script_runner import Checkout
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

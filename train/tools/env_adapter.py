@@ -81,7 +81,7 @@ class EnvAdapter(Protocol):
         """How many tasks this configuration has; ids are 0 … num_tasks()-1, each with a prompt of its own."""
 
     def validate(self) -> None:
-        """Raises SettingsError when some of these tasks do not exist (too few distinct ones): said before a run starts."""
+        """Raises SettingsError when some of these tasks do not exist, so that it is said before a run starts."""
 
     def generate(self, task_id: int) -> Challenge:
         """The task with this id: a pure function of (settings, task_id). Raises IndexError outside the range."""
