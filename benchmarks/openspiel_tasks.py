@@ -39,7 +39,8 @@ def measure(name: str, tasks: int, answers: int) -> dict[str, str | float]:
     return {
         "case": name,
         "tasks_per_s": tasks / seconds,
-        "prompt_chars": sum(len(challenge.messages[0]["content"]) for challenge in challenges) / tasks,
+        "prompt_chars": sum(len(message["content"]) for challenge in challenges for message in challenge.messages)
+        / tasks,
         "simulations": challenges[0].extra["simulations"],
         "ms_mean": sum(spent) / len(spent),
         "ms_worst": max(spent),

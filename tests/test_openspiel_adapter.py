@@ -10,7 +10,7 @@ import pytest
 
 from env_adapter import Challenge, EnvError, SettingsError, get_env_adapter
 from games.cases import AVAILABLE_CASES, DEFAULT_CASES, load_case, resolve_cases
-from games.prompts import build_prompt, legal_moves
+from games.prompts import build_messages, legal_moves
 from games.states import StateTable, play, state_of
 from openspiel_adapter import OpenSpielAdapter
 
@@ -129,8 +129,8 @@ def test_the_prompt_shows_every_legal_action_once_and_never_the_next_move(name: 
     table = StateTable(case, seed=1)
     for index in range(20):
         state = play(case, table.history(index))
-        prompt = build_prompt(case, state)
-        listed = prompt.split("\nActions:\n")[1].rsplit("\nAnswer with", 1)[0].replace("\n", ", ").split(", ")
+        prompt = build_messages(case, state)[-1]["content"]
+        listed = prompt.split("\nActions:\n")[1].replace("\n", ", ").split(", ")
         assert [int(item.split(" -> ")[0]) for item in listed] == state.legal_actions()
         for item, (_, text) in zip(listed, legal_moves(state), strict=True):
             assert text.endswith(item.split(" -> ")[1])
@@ -138,16 +138,16 @@ def test_the_prompt_shows_every_legal_action_once_and_never_the_next_move(name: 
 
 def test_the_prompt_of_a_small_game_is_small() -> None:
     adapter = OpenSpielAdapter({"cases": "tic_tac_toe"})
-    prompts = [adapter.generate(index).messages[0]["content"] for index in range(100)]
-    assert max(map(len, prompts)) < 300
+    chats = [adapter.generate(index).messages for index in range(100)]
+    assert max(sum(len(message["content"]) for message in messages) for messages in chats) < 300
 
 
 def test_the_prompt_of_tic_tac_toe_reads_as_documented() -> None:
     import openspiel_adapter
 
     case = load_case("tic_tac_toe")
-    shown = build_prompt(case, state_of(case.name, "3 2 4 7 6 0 8"))
-    assert "\n".join("    " + line for line in shown.splitlines()) in openspiel_adapter.__doc__
+    for message in build_messages(case, state_of(case.name, "3 2 4 7 6 0 8")):
+        assert "\n".join("    " + line for line in message["content"].splitlines()) in openspiel_adapter.__doc__
 
 
 def _challenge() -> Challenge:

@@ -1,8 +1,10 @@
 """OpenSpiel: choose one legal action in a board position, and be paid what the position is worth afterwards.
 
-The whole prompt of one task of tic_tac_toe, and its answer:
+The two messages of one task of tic_tac_toe, and its answers:
 
     Tic-tac-toe: three in a row wins. Moves are (row,column).
+    Answer with the number of one action and nothing else.
+
     You are o. Board:
     o.o
     xx.
@@ -10,7 +12,6 @@ The whole prompt of one task of tic_tac_toe, and its answer:
     Actions:
     1 -> (0,1)
     5 -> (1,2)
-    Answer with the number of one action and nothing else.
 
     "1" wins at once and scores 1.0, "5" holds the draw and scores 0.5, "7" is illegal and scores 0.
 """
@@ -28,7 +29,7 @@ from pydantic.dataclasses import dataclass
 from env_adapter import Challenge, EnvError, Score, StrList, parse_settings
 from games.answers import find_action
 from games.cases import load_case, resolve_cases
-from games.prompts import build_prompt
+from games.prompts import build_messages
 from games.states import StateTable, play, state_of
 from games.values import action_value, simulations_for
 
@@ -93,7 +94,7 @@ class OpenSpielAdapter:
             "reward_mode": self.settings.reward_mode,
             "simulations": simulations_for(case, self.settings.value_budget_ms),
         }
-        return Challenge(self.name, task_id, [{"role": "user", "content": build_prompt(case, state)}], extra)
+        return Challenge(self.name, task_id, build_messages(case, state), extra)
 
     def evaluate(self, response: str, challenge: Challenge) -> Score:
         """Metrics: `answered` (in the right form), `legal`, and `value`, which is the reward."""

@@ -3,7 +3,7 @@
 case = load_case("hex(board_size=5)")                       # cases.py
 history = StateTable(case, seed=0).history(7)               # states.py, such as (7, 19, 18, 4)
 state = play(case, history)
-build_prompt(case, state)                                   # prompts.py, with the words of rules.py
+build_messages(case, state)                                 # prompts.py, with the words of rules.py
 find_action("Answer: b3", case, state).action               # answers.py: 11
 action_value(case.name, "7 19 18 4", 11, simulations=2000)  # values.py: 0.66
 """

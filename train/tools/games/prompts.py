@@ -1,16 +1,16 @@
-"""What the model sees: rules, who it is, the board, every legal action, what to answer.
+"""What the model sees: the system tells the rules and what to answer, the user the position and every legal action.
 
-    Tic-tac-toe: three in a row wins. Moves are (row,column).
-    You are o. Board:
-    o.o
-    xx.
-    xox
-    Actions:
-    1 -> (0,1)
-    5 -> (1,2)
-    Answer with the number of one action and nothing else.
+    system   Tic-tac-toe: three in a row wins. Moves are (row,column).
+             Answer with the number of one action and nothing else.
+    user     You are o. Board:
+             o.o
+             xx.
+             xox
+             Actions:
+             1 -> (0,1)
+             5 -> (1,2)
 
-The best answer to this one is "1": it wins at once. There is no other message.
+The right answer to this one is "1": it completes the top row.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from typing import Any
 from games.cases import Case
 from games.rules import Rules, move_text, rules_of
 
+WHAT_TO_ANSWER = "Answer with the number of one action and nothing else."
+
 # A longer list is set in running text: lines cost a reader, and a context window, more than commas do.
 MAX_ACTION_LINES = 12
 
@@ -27,8 +29,8 @@ MAX_ACTION_LINES = 12
 _ASCII = str.maketrans("┌┬┐├┼┤└┴┘─│╴╶", "+++++++++-|  ")
 
 
-def build_prompt(case: Case, state: Any) -> str:
-    """The user message for the player to move: every legal action is in it, and nothing of the reward settings."""
+def build_messages(case: Case, state: Any) -> list[dict[str, str]]:
+    """The chat for the player to move: every legal action is in it, and nothing of the reward settings."""
     rules = case_rules(case)
     player = state.current_player()
     board = state.observation_string(player).translate(_ASCII).split("\n")[rules.first_board_line :]
@@ -36,10 +38,10 @@ def build_prompt(case: Case, state: Any) -> str:
     actions = [f"{action} -> {move_text(rules, text)}" for action, text in legal_moves(state)]
     listed = "\n".join(actions) if len(actions) <= MAX_ACTION_LINES else ", ".join(actions)
     about = rules.text.format(**case.game.get_parameters()) if "{" in rules.text else rules.text
-    return (
-        f"{about}\nYou are {rules.players[player]}. Board:\n{board_text}\n"
-        f"Actions:\n{listed}\nAnswer with the number of one action and nothing else."
-    )
+    return [
+        {"role": "system", "content": f"{about}\n{WHAT_TO_ANSWER}"},
+        {"role": "user", "content": f"You are {rules.players[player]}. Board:\n{board_text}\nActions:\n{listed}"},
+    ]
 
 
 def case_rules(case: Case) -> Rules:

@@ -18,7 +18,7 @@ from typing import Any
 
 from env_adapter import EnvError, SettingsError
 from games.cases import Case, load_case
-from games.prompts import build_prompt
+from games.prompts import build_messages
 
 # The table of a game that has no state left to give ends after this many random games in a row without a new one.
 MAX_MISSES = 2000
@@ -47,8 +47,8 @@ class StateTable:
             self._games_played += 1
             if history is None:
                 continue
-            prompt = build_prompt(self._case, play(self._case, history))
-            key = sha256(prompt.encode()).digest()[:16]
+            messages = build_messages(self._case, play(self._case, history))
+            key = sha256(messages[-1]["content"].encode()).digest()[:16]  # the system's words are the case's
             if key not in self._prompts_seen:
                 self._prompts_seen.add(key)
                 self._histories.append(history)
