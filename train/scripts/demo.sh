@@ -41,10 +41,10 @@ phase_model() {
 phase_warm() {
     rm -rf "$dir/warm"
     "$VERITAS_PYTHON" "$VERITAS_ROOT/data_processing/generate_dataset.py" "${tasks[@]}" --split train \
-        --num-samples 160 --seed "$DEMO_SEED" --answers random --output "$dir/warm/moves.parquet" 2>"$dir/logs/data.log"
+        --num-samples 128 --seed "$DEMO_SEED" --answers random --output "$dir/warm/moves.parquet" 2>"$dir/logs/data.log"
     export AGENT_MODEL_PATH=$model SFT_TRAIN_FILES=$dir/warm/moves.parquet WANDB_EXP=demo-warm \
         CHECKPOINT_DIR=$dir/warm/checkpoints VERL_FILE_LOGGER_PATH=$dir/warm/metrics.jsonl
-    watched warm --what 'warm start' --metrics "$VERL_FILE_LOGGER_PATH" --steps 10 -- \
+    watched warm --what 'warm start' --metrics "$VERL_FILE_LOGGER_PATH" --steps 8 -- \
         "$VERITAS_PYTHON" -m torch.distributed.run --standalone --nproc_per_node=1 -m verl.trainer.sft_trainer \
         --config-path "$VERITAS_ROOT/train/config" --config-name sft +demo=sft "hydra.run.dir=$dir/warm/hydra"
     CHECKPOINT_BASE=$dir/warm/checkpoints TARGET_DIR=$dir/warm/model watched warm-merge --what 'exporting' -- \
