@@ -22,13 +22,13 @@ fail() {
 
 find_python() {
     local candidate version
-    for candidate in ${PYTHON:+"$PYTHON"} python3.12 python3.11 python3; do
+    for candidate in ${PYTHON:-python3.12 python3.11 python3}; do
         version=$("$candidate" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue
         case $version in
             3.11 | 3.12) command -v "$candidate" && return ;;
         esac
-        [[ -z ${PYTHON:-} ]] || fail "PYTHON=$PYTHON is Python $version; 3.11 or 3.12 is needed"
     done
+    [[ -z ${PYTHON:-} ]] || fail "PYTHON=$PYTHON is not a Python 3.11 or 3.12${version:+ but $version}"
     fail "no Python 3.11 or 3.12 found; install one (Debian 12: apt-get install python3 python3-venv) or set PYTHON"
 }
 
