@@ -149,7 +149,7 @@ def test_outputs_lie_where_the_docs_say(lora_run: Run) -> None:
 def test_the_checkpoint_becomes_a_plain_model_that_vllm_scores(lora_run: Run, tiny: Path, tmp_path: Path) -> None:
     target = tmp_path / "merged model"
     merged = lora_run.checkout.bash(
-        f"bash train/scripts/merge-ppo.sh --base-model '{tiny}'",
+        "bash train/scripts/merge-ppo.sh",
         CHECKPOINT_BASE=str(lora_run.directory),
         TARGET_DIR=str(target),
     )
@@ -158,7 +158,8 @@ def test_the_checkpoint_becomes_a_plain_model_that_vllm_scores(lora_run: Run, ti
     base = AutoModelForCausalLM.from_pretrained(tiny)
     assert model.num_parameters() == base.num_parameters()
     assert any(not a.equal(b) for a, b in zip(model.parameters(), base.parameters(), strict=True))
-    assert (target / "lora_adapter/adapter_config.json").exists()
+    adapter = json.loads((target / "lora_adapter/adapter_config.json").read_text())
+    assert adapter["base_model_name_or_path"] == str(tiny)
 
     scored = lora_run.checkout.bash(
         f"bash train/scripts/evaluate.sh --model '{target}' --env openspiel --set game_types=tic_tac_toe "

@@ -190,12 +190,26 @@ def _is_tied(directory: Path) -> bool:
     return AutoConfig.from_pretrained(directory).get_text_config().tie_word_embeddings
 
 
+def recorded_base(checkpoint: Path) -> Path | None:
+    """The model that the run's last start named in `starts.jsonl`, if that is there and the model still is."""
+    for directory in checkpoint.absolute().parents[:2]:
+        starts = directory / "starts.jsonl"
+        if starts.is_file():
+            model = json.loads(starts.read_text(encoding="utf-8").splitlines()[-1]).get("model")
+            return Path(model) if model and (Path(model) / "config.json").is_file() else None
+    return None
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint-base", type=Path, required=True, help="the experiment's directory of checkpoints")
     parser.add_argument("--global-step", type=int, help="default: the latest complete one")
     parser.add_argument("--target-dir", type=Path, required=True)
-    parser.add_argument("--base-model", type=Path, help="the base of the training run: compared with, and named")
+    parser.add_argument(
+        "--base-model",
+        type=Path,
+        help="what the run started from: compared with, and named (default: as in the run's starts.jsonl)",
+    )
     parser.add_argument("--role", default="actor", help="the model of a PPO checkpoint (default: actor)")
     parser.add_argument("--trust-remote-code", action="store_true", help="run the model code in the checkpoint")
     parser.add_argument("--overwrite", action="store_true", help="replace the target once the new model is proven")
@@ -209,7 +223,7 @@ def main(arguments: list[str] | None = None) -> int:
         report = export_checkpoint(
             checkpoint,
             options.target_dir,
-            base_model=options.base_model,
+            base_model=options.base_model or recorded_base(checkpoint.directory),
             overwrite=options.overwrite,
             trust_remote_code=options.trust_remote_code,
         )

@@ -1,6 +1,6 @@
 """Appends one line to a run's `starts.jsonl`: when, with which versions, and the command from standard input.
 
-    {"started": "2026-01-31T12:00:00+00:00", "commit": "4de52ac…", "versions": {"verl": "0.9.1", …}, "command": …}
+    {"started": "2026-01-31T12:00:00+00:00", "model": "…/a-model", "commit": "4de52ac…", "versions": {…}, "command": …}
 
 Secrets are masked by the caller.
 """
@@ -42,6 +42,7 @@ def main() -> None:
     path = Path(sys.argv[1])
     record = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": os.environ.get("AGENT_MODEL_PATH"),
         "command": sys.stdin.read(),
         "commit": git("rev-parse", "HEAD"),
         "changed": bool(git("status", "--porcelain", "--untracked-files=no")),
