@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/demo_seeds.py --seeds 1 2 3 --json benchmarks/results/demo.json
 
-Each run is `train/scripts/demo.sh` from the warm start to the report (the set-up and the model are there already). Memory
-is the proportional set size (PSS: shared pages counted once) of all processes of the run, sampled every two seconds.
+Each run is `train/scripts/demo.sh` from the warm start to the report; the set-up and the model are there already.
+Memory is the proportional set size (PSS: shared pages counted once) of all the run's processes, sampled every 2 s.
 """
 
 from __future__ import annotations
@@ -11,18 +11,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import psutil
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "train" / "tools"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "train" / "tools"))
 
 from evaluation_results import compare, read_evaluation
 
+ROOT = Path(__file__).resolve().parent.parent
 PHASES = ("warm", "before", "train", "merge", "after", "report")
 
 
