@@ -1,0 +1,229 @@
+"""README.md and docs/*.md say what is there: links, files, variables, defaults, messages and commands.
+
+A fenced ```bash line is run, in a copy of the repository, when it starts with DRY_RUN=1 or ends with --help; a whole
+fence is run when `<!-- run -->` stands on the line before it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.util
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "scripts"))
+from script_runner import ROOT, Checkout
+
+from env_adapter import get_env_adapter
+from games.answers import find_action
+from games.cases import AVAILABLE_CASES, load_case
+from games.states import state_of
+from openspiel_adapter import OpenSpielSettings
+
+PAGES = sorted([*ROOT.glob("README.md"), *(ROOT / "docs").glob("*.md")])
+TREES = ("train", "tests", "docs", "data_processing", "benchmarks")
+RUNTIME = re.compile(r"train/(models|artifacts|outputs|parquet|merged_model\w*)\b")
+NOT_OURS = re.compile(RUNTIME.pattern + r"|train/verl/|.*__pycache__/")
+FENCE = re.compile(r"^(<!-- run -->\n)?```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def text_of(name: str) -> str:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def code_in(page: Path) -> str:
+    """All that the page sets as code, one piece a line."""
+    text = page.read_text(encoding="utf-8")
+    return "\n".join([*(match[3] for match in FENCE.finditer(text)), *re.findall(r"`([^`\n]+)`", FENCE.sub("", text))])
+
+
+def rows_in(text: str, first_heading: str) -> list[list[str]]:
+    """The cells of every table row below this first heading."""
+    rows, inside = [], False
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split(" | ")] if line.startswith("|") else []
+        if not cells:
+            inside = False
+        elif cells[0].strip() == first_heading:
+            inside = True
+        elif inside and not set(line) <= set("|- "):
+            rows.append(cells)
+    return rows
+
+
+@functools.cache
+def repository_files() -> list[str]:
+    files = (str(path.relative_to(ROOT)) for tree in TREES for path in (ROOT / tree).rglob("*") if path.is_file())
+    return sorted(file for file in files if not NOT_OURS.match(file))
+
+
+@functools.cache
+def sources() -> str:
+    """The code that the pages speak of; a Python text that goes on in the next line is joined."""
+    files = [file for file in repository_files() if re.fullmatch(r"(train|data_processing)/.+\.(sh|py|yaml)", file)]
+    return re.sub(r'"\s*\n\s*[fr]?"', "", "\n".join((ROOT / file).read_text(encoding="utf-8") for file in files))
+
+
+@functools.cache
+def documented_variables() -> dict[str, str]:
+    """Variable → default, from .env.example."""
+    return dict(re.findall(r"^#([A-Z][A-Z0-9_]*)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+
+
+def slugs(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+# --- what a page names is there
+
+
+@each_page
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", page.read_text(encoding="utf-8"))):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{link}: {target} is not there"
+        assert not anchor or anchor in slugs(target), f"{link}: {target.name} has no such heading"
+
+
+@each_page
+def test_every_file_and_directory_named_exists(page: Path) -> None:
+    code = code_in(page)
+    for name in set(re.findall(r"[\w./-]*\w\.(?:sh|py|yaml)\b", code)):
+        package, _, rest = name.partition("/")
+        spec = importlib.util.find_spec(package) if package in ("verl", "vllm") else None
+        folders = (spec.submodule_search_locations or []) if spec else []
+        ours = any(f"/{file}".endswith(f"/{name}") for file in repository_files())
+        assert ours or any((Path(folder) / rest).is_file() for folder in folders), name
+    for name in set(re.findall(rf"\b(?:{'|'.join(TREES)})/[\w./-]*\w(?![\w./*-])", code)):
+        assert RUNTIME.match(name) or (ROOT / name).exists(), name
+
+
+@each_page
+def test_every_make_target_named_exists(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z][a-z-]*)", code_in(page))) <= targets
+
+
+@each_page
+def test_every_variable_named_is_read_somewhere(page: Path) -> None:
+    code = code_in(page)
+    names = set(re.findall(r"\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b", code)) | set(re.findall(r"\b([A-Z][A-Z0-9]+)=", code))
+    names -= {"NAME", "KEY"}
+    unknown = {name for name in names - set(documented_variables()) if not re.search(rf"\b{name}\b", sources())}
+    assert not unknown
+
+
+@each_page
+def test_no_page_speaks_of_the_machine_that_it_was_written_on(page: Path) -> None:
+    found = re.findall(r"(?<![\w.…-])/work\b|/tmp/w\b|pypi\.|pythonhosted|artifactory|devpi", page.read_text())
+    assert not found
+
+
+# --- what a page says is so
+
+
+def test_the_table_of_variables_is_that_of_the_example_file() -> None:
+    rows = {cells[0].strip("`"): cells[1] for cells in rows_in(text_of("training.md"), "variable")}
+    assert list(rows) == [name for name in documented_variables() if name in rows]
+    assert set(rows) == set(documented_variables())
+    for name, default in documented_variables().items():
+        if default:
+            assert rows[name] == f"`{default}`", name
+        else:
+            assert rows[name] and not rows[name].startswith("`"), f"{name} has no default to quote"
+
+
+def test_every_profile_and_recipe_is_described() -> None:
+    text = text_of("training.md")
+    profiles = {cells[0].strip("`") for cells in rows_in(text, "profile")}
+    assert profiles == {path.stem for path in (ROOT / "train/config/profile").glob("*.yaml")}
+    config = ROOT / "train/config"
+    for path in config.rglob("*.yaml"):
+        assert path.parent.name == "profile" or f"`{path.relative_to(config)}`" in text, path
+
+
+def test_the_settings_and_games_are_those_of_the_adapter() -> None:
+    text = text_of("environments.md")
+    rows = {cells[0].strip("`"): cells[1] for cells in rows_in(text, "setting")}
+    assert set(rows) == {field.name for field in dataclasses.fields(OpenSpielSettings)}
+    defaults = get_env_adapter("openspiel", {"game_types": "tic_tac_toe"}).settings
+    for name in ("num_tasks_per_case", "seed", "reward_mode", "value_budget_ms"):
+        assert rows[name] == f"{getattr(defaults, name):{'g' if name == 'value_budget_ms' else ''}}", name
+    listed = [case for cells in rows_in(text, "`game_types`") for case in re.findall(r"`([^`]+)`", cells[1])]
+    assert listed == AVAILABLE_CASES
+
+
+def test_the_example_task_and_the_answers_are_read_as_the_page_says() -> None:
+    text = text_of("environments.md")
+    adapter = get_env_adapter("openspiel", {"game_types": "tic_tac_toe"})
+    challenge = adapter.generate(7)
+    shown = "\n".join(
+        f"{message['role']}\n" + "".join(f"    {line}\n" for line in message["content"].splitlines())
+        for message in challenge.messages
+    ).replace("\n\n", "\n")
+    assert shown in text
+    assert adapter.evaluate("1", challenge).value == 0.5 and adapter.evaluate("4", challenge).value == 0
+    assert repr(adapter.evaluate("1", challenge)) in text
+    state = state_of("tic_tac_toe", challenge.extra["history"])
+    answers = rows_in(text, "the model writes")
+    assert len(answers) > 8
+    for written, read in answers:
+        response = written.strip("`").replace("\\n", "\n")
+        action = find_action(response, load_case("tic_tac_toe"), state).action
+        assert read == ("nothing" if action is None else str(action)), written
+
+
+def test_every_error_message_quoted_is_in_the_code() -> None:
+    messages = [cells[0] for cells in rows_in(text_of("troubleshooting.md"), "message")]
+    assert len(messages) > 30
+    for message in messages:
+        parts = [part.strip() for part in message.strip("`").split("…") if part.strip()]
+        assert parts and max(map(len, parts)) >= 10, f"too short to be found: {message}"
+        assert not [part for part in parts if part not in sources()], message
+
+
+# --- what a page tells to run, runs
+
+
+def commands() -> Iterator[object]:
+    for page in PAGES:
+        for marked, language, body in FENCE.findall(page.read_text(encoding="utf-8")):
+            if language != "bash":
+                assert not marked, f"{page.name}: only ```bash can be run"
+                continue
+            lines = body.replace("\\\n", " ").splitlines()
+            chosen = [line for line in lines if line.startswith("DRY_RUN=1 ") or line.endswith(" --help")]
+            for command in ["\n".join(lines)] if marked else chosen:
+                yield pytest.param(command, id=f"{page.stem}: {command.splitlines()[0][:60]}")
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    checkout = Checkout(tmp_path_factory.mktemp("docs"))
+    for name in ("data_processing", "benchmarks"):
+        shutil.copytree(ROOT / name, checkout.root / name, ignore=shutil.ignore_patterns("__pycache__", "out"))
+    shutil.copy(ROOT / "Makefile", checkout.root)
+    python = checkout.root / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    return checkout
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_command_that_can_be_tried_exits_with_0(checkout: Checkout, command: str) -> None:
+    result = checkout.bash(f"set -euo pipefail\n{command}")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout
