@@ -244,6 +244,9 @@ def test_an_incomplete_or_absent_checkpoint_says_what_there_is(tmp_path: Path) -
     with pytest.raises(ExportError, match="is not a directory"):
         find_checkpoint(tmp_path / "nowhere")
     local = make_step(tmp_path / "runs" / "mine", 3, world_size=2)
+    checkpoint, remarks = find_checkpoint(tmp_path)
+    assert checkpoint.step == 3
+    assert "mine is the only experiment in" in remarks[0]
     make_step(tmp_path / "runs" / "yours", 4)
     with pytest.raises(ExportError, match=r"2 experiment\(s\)(.|\n)*mine: step 3\n.*yours: step 4"):
         find_checkpoint(tmp_path)

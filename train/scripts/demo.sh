@@ -41,10 +41,10 @@ phase_model() {
 phase_warm() {
     rm -rf "$dir/warm"
     "$VERITAS_PYTHON" "$VERITAS_ROOT/data_processing/generate_dataset.py" "${tasks[@]}" --split train \
-        --num-samples 128 --seed "$DEMO_SEED" --answers random --output "$dir/warm/moves.parquet" 2>"$dir/logs/data.log"
+        --num-samples 64 --seed "$DEMO_SEED" --answers random --output "$dir/warm/moves.parquet" 2>"$dir/logs/data.log"
     export AGENT_MODEL_PATH=$model SFT_TRAIN_FILES=$dir/warm/moves.parquet WANDB_EXP=demo-warm \
         CHECKPOINT_DIR=$dir/warm/checkpoints VERL_FILE_LOGGER_PATH=$dir/warm/metrics.jsonl
-    watched warm --what 'warm start' --metrics "$VERL_FILE_LOGGER_PATH" --steps 8 -- \
+    watched warm --what 'warm start' --metrics "$VERL_FILE_LOGGER_PATH" --steps 4 -- \
         "$VERITAS_PYTHON" -m torch.distributed.run --standalone --nproc_per_node=1 -m verl.trainer.sft_trainer \
         --config-path "$VERITAS_ROOT/train/config" --config-name sft +demo=sft "hydra.run.dir=$dir/warm/hydra"
     CHECKPOINT_BASE=$dir/warm/checkpoints TARGET_DIR=$dir/warm/model watched warm-merge --what 'exporting' -- \
@@ -72,8 +72,7 @@ phase_train() {
 
 phase_merge() {
     CHECKPOINT_BASE=$VERITAS_ROOT/train/artifacts/RL/checkpoints/demo-seed-$DEMO_SEED TARGET_DIR=$dir/model \
-        watched merge --what 'merging' -- bash "$VERITAS_ROOT/train/scripts/merge-ppo.sh" --overwrite \
-        --base-model "$dir/warm/model"
+        watched merge --what 'merging' -- bash "$VERITAS_ROOT/train/scripts/merge-ppo.sh" --overwrite
     tail -n 12 "$dir/logs/merge.log" | grep '^  ' || true
 }
 
@@ -102,13 +101,13 @@ PY
     printf '  %d s\n' "$((SECONDS - started))"
 }
 
-choose_verl
-choose_platform
-mkdir -p "$dir/logs" "$dir/done"
 wanted=("$@")
 for phase in "${wanted[@]}"; do
     one_of 'the phase' "$phase" "${phases[@]}"
 done
+choose_verl
+choose_platform
+mkdir -p "$dir/logs" "$dir/done"
 again=0
 for phase in "${phases[@]}"; do
     if [[ " ${wanted[*]} " == *" $phase "* ]]; then

@@ -4,7 +4,7 @@
 #   bash train/scripts/merge-ppo.sh
 #   CHECKPOINT_BASE=train/artifacts/RL/checkpoints/my-run GLOBAL_STEP=100 TARGET_DIR=my-model bash train/scripts/merge-ppo.sh
 #
-#   CHECKPOINT_BASE   an experiment's directory, or the parent of several (default: train/artifacts/RL/checkpoints)
+#   CHECKPOINT_BASE   an experiment's directory, or the parent of one (default: train/artifacts/RL/checkpoints)
 #   GLOBAL_STEP       the step to export (default: the latest)
 #   TARGET_DIR        where the model goes (default: train/merged_model_ppo)
 # Arguments are passed on to train/tools/export_checkpoint.py.

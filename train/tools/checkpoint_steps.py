@@ -84,13 +84,18 @@ def read_checkpoint(step: int, directory: Path, role: str) -> Checkpoint:
 def find_checkpoint(base: Path, step: int | None = None, role: str = "actor") -> tuple[Checkpoint, list[str]]:
     """The checkpoint of `step`, by default the latest complete one, and remarks that the user should see.
 
-    Raises ExportError saying what there is instead: other steps, several experiments, or nothing.
+    `base` is an experiment's directory, or a parent that holds one experiment. Raises ExportError saying what there is
+    instead: other steps, several experiments, or nothing.
     """
     if not base.is_dir():
         raise ExportError(f"{base} is not a directory: CHECKPOINT_BASE is the experiment's directory of checkpoints")
     steps = steps_in(base)
     if not steps:
-        raise ExportError(_explain_no_steps(base))
+        experiments = experiments_in(base)
+        if len(experiments) != 1:
+            raise ExportError(_explain_no_steps(base))
+        checkpoint, remarks = find_checkpoint(experiments[0], step, role)
+        return checkpoint, [f"{experiments[0]} is the only experiment in {base}", *remarks]
     if step is not None:
         if step not in steps:
             raise ExportError(f"{base} has no global_step_{step}: there is {_listed(steps)}")

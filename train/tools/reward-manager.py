@@ -16,7 +16,7 @@ Faults of ours are not wrong answers. What verl 0.9.1's trainer does with an exc
 * The run goes on, unless not one answer of a step has a score.
 
 So an `EnvError` is raised: no score, no signal. When more than 5 % of a worker's last 100 answers (and at least 20)
-met one, the run is stopped; `+reward.custom_reward_function.reward_kwargs.env_error_limit=0.1` moves that limit. Any
+met one, the run is stopped; `reward.custom_reward_function.reward_kwargs.env_error_limit=0.1` moves that limit. Any
 other exception is a bug of an adapter, since no text may make it raise, and stops the run at once.
 """
 

@@ -21,7 +21,7 @@ class Rules:
 RULES: dict[str, Rules] = {
     "tic_tac_toe": Rules("Tic-tac-toe: three in a row wins. Moves are (row,column).", ("x", "o"), "[xo]"),
     "connect_four": Rules(
-        "Connect Four: a piece falls to the lowest free cell of its column; four in a row, column or diagonal wins. "
+        "Connect Four: a piece falls to the lowest free cell of its column; {x_in_row} in a row, column or diagonal wins. "
         "Columns are numbered from 0 on the left.",
         ("x", "o"),
     ),
