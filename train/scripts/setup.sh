@@ -90,8 +90,20 @@ PY
     fi
 }
 
+# The one library of the system that vLLM for CPUs loads and no wheel carries.
+need_libnuma() {
+    local install=(apt-get install -y --no-install-recommends libnuma1)
+    "$1" -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null && return
+    if [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
+        printf 'setup: installing libnuma1, a library of the system that vLLM needs\n'
+        { apt-get update && DEBIAN_FRONTEND=noninteractive "${install[@]}"; } >>"$log" 2>&1 && return
+    fi
+    fail "libnuma.so.1 is missing, a library of the system that vLLM needs. On Debian and Ubuntu: sudo ${install[*]}"
+}
+
 install_cpu() {
     local torch index
+    need_libnuma "$venv/bin/python"
     torch=$(grep -oE '^torch==[0-9.]+' "$root/requirements-cpu.txt")
     index=$(torch_index)
     if ! "$venv/bin/python" -c "import importlib.metadata as m, sys; sys.exit(not ('torch==' + m.version('torch')).startswith('$torch'))" 2>/dev/null; then
