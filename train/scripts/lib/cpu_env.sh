@@ -11,10 +11,6 @@ use_cpu_platform() {
     # Trainer and vLLM take turns on the same cores: idle OpenMP threads must sleep, not spin
     # (measured with active waiting: 3 to 67 s a step instead of 3).
     export OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(cpu_threads)}"
-    # Logits are hundreds of MB: by default glibc returns them to the kernel after every use and faults them in anew, page
-    # by page. Kept, and in huge pages: 13 % less processor time for a forward and backward pass.
-    export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=34359738368
-    export GLIBC_TUNABLES="${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}"
     export RAY_USAGE_STATS_ENABLED=0 VLLM_NO_USAGE_STATS=1 VLLM_DO_NOT_TRACK=1 TOKENIZERS_PARALLELISM=false
 }
 
