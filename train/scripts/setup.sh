@@ -108,7 +108,7 @@ install_cpu() {
     index=$(torch_index)
     if ! "$venv/bin/python" -c "import importlib.metadata as m, sys; sys.exit(not ('torch==' + m.version('torch')).startswith('$torch'))" 2>/dev/null; then
         pip_install "1/3 $torch (CPU build)" 12 ${index:+--index-url "$index"} "$torch"
-        "$venv/bin/python" -c 'import torch, sys; sys.exit(torch.version.cuda is not None)' ||
+        "$venv/bin/python" -W ignore -c 'import torch, sys; sys.exit(torch.version.cuda is not None)' ||
             printf 'setup: this torch is a CUDA build; it works, but takes several GB. TORCH_INDEX chooses another\n'
     fi
     pip_install "2/3 verl and what it needs" "$(count "$root/requirements-cpu.txt")" \

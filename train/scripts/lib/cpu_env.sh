@@ -6,6 +6,7 @@ use_cpu_platform() {
     local tools=$1
     export PYTHONPATH="$tools:$tools/cpu_metadata${PYTHONPATH:+:$PYTHONPATH}"
     export VERL_PLATFORM=cpu VERL_USE_EXTERNAL_MODULES=cpu_platform
+    unset CUDA_VISIBLE_DEVICES # an empty one makes Ray refuse the logical GPU that placement groups ask for
     # vLLM: 1 GiB of KV cache holds the short games' prompts; no thread pinning, the trainer shares the cores.
     export VLLM_CPU_KVCACHE_SPACE="${VLLM_CPU_KVCACHE_SPACE:-1}" VLLM_CPU_OMP_THREADS_BIND=nobind
     # Trainer and vLLM take turns on the same cores: idle OpenMP threads must sleep, not spin
