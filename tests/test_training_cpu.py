@@ -29,7 +29,6 @@ SMALL = (
     "data.max_response_length=4",
     "data.filter_overlong_prompts=false",
     "actor_rollout_ref.rollout.n=2",
-    "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=4",
     "trainer.val_before_train=false",
     "trainer.test_freq=-1",
     "trainer.save_freq=1",
