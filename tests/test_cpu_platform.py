@@ -13,15 +13,16 @@ ROOT = Path(__file__).parent.parent
 TOOLS = ROOT / "train" / "tools"
 
 LOOK = """
-import os, torch.distributed as dist
-before = dist.init_process_group
+import os, torch, torch.distributed as dist
+before, pin = dist.init_process_group, torch.Tensor.pin_memory
 import cpu_platform
 from verl.plugin.platform import PlatformRegistry
 import vllm.model_executor.layers.utils as layers
 gemm = layers.dispatch_cpu_unquantized_gemm
 cpu_platform.keep_vllm_weights_loadable()
 print("cpu" in PlatformRegistry.registered_names(), dist.init_process_group is not before,
-      "VERL_ENGINE_DEVICE" in os.environ, layers.dispatch_cpu_unquantized_gemm is not gemm)
+      "VERL_ENGINE_DEVICE" in os.environ, layers.dispatch_cpu_unquantized_gemm is not gemm,
+      torch.Tensor.pin_memory is not pin)
 """
 
 
@@ -39,13 +40,13 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str
 def test_without_verl_platform_cpu_nothing_is_changed(platform: str) -> None:
     """Also where there is no CUDA: a Ray actor without a GPU on a GPU machine sees none either."""
     done = run_python(LOOK, VERL_PLATFORM=platform)
-    assert done.stdout.split()[-4:] == ["False"] * 4, done.stderr[-2000:]
+    assert done.stdout.split()[-5:] == ["False"] * 5, done.stderr[-2000:]
 
 
 @pytest.mark.slow
 def test_with_verl_platform_cpu_every_hook_is_in_place() -> None:
     done = run_python(LOOK, VERL_PLATFORM="cpu")
-    assert done.stdout.split()[-4:] == ["True"] * 4, done.stderr[-2000:]
+    assert done.stdout.split()[-5:] == ["True"] * 5, done.stderr[-2000:]
 
 
 @pytest.mark.slow
@@ -81,6 +82,10 @@ torch.distributed.destroy_process_group()
         (
             "import torch.distributed as d\nd.init_process_group = lambda group=None: None",
             "init_process_group has no parameter 'backend'",
+        ),
+        (
+            "import torch.distributed.fsdp as f\nf.CPUOffloadPolicy = lambda: None",
+            "CPUOffloadPolicy no longer has pin_memory",
         ),
         (
             "import vllm.model_executor.layers.utils as u\nu.dispatch_cpu_unquantized_gemm = lambda layer: None\n"

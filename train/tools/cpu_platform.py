@@ -1,4 +1,4 @@
-"""Runs unmodified verl on a machine without a GPU: a verl platform named "cpu" and the three hooks it needs.
+"""Runs unmodified verl on a machine without a GPU: a verl platform named "cpu" and the hooks it needs.
 
     VERL_PLATFORM=cpu VERL_USE_EXTERNAL_MODULES=cpu_platform python -m verl.trainer.main_ppo …
 
@@ -158,6 +158,17 @@ def accept_single_gloo_backend() -> None:
     dist.init_process_group = init_process_group
 
 
+def pin_nothing() -> None:
+    """verl/workers/engine/fsdp/transformer_impl.py keeps the reference policy, which full fine-tuning has, in pinned
+    memory; torch refuses to pin where there is no accelerator. On a CPU all memory is as near as it can be.
+    """
+    from torch.distributed.fsdp import CPUOffloadPolicy
+
+    if list(inspect.signature(CPUOffloadPolicy).parameters) != ["pin_memory"]:
+        raise UpstreamChanged("torch.distributed.fsdp.CPUOffloadPolicy no longer has pin_memory as its one field")
+    torch.Tensor.pin_memory = lambda tensor, *_, **__: tensor
+
+
 def keep_vllm_weights_loadable() -> None:
     """vLLM-CPU repacks linear weights after the first load and frees the originals, so that verl's weight sync cannot
     copy into them and the job hangs. Keep the plain weights and use torch's own linear.
@@ -183,3 +194,4 @@ if ACTIVE:
     register_platform()
     allow_fsdp_engine_on_cpu()
     accept_single_gloo_backend()
+    pin_nothing()

@@ -21,8 +21,8 @@ class Rules:
 RULES: dict[str, Rules] = {
     "tic_tac_toe": Rules("Tic-tac-toe: three in a row wins. Moves are (row,column).", ("x", "o"), "[xo]"),
     "connect_four": Rules(
-        "Connect Four: a piece falls to the lowest free cell of its column; {x_in_row} in a row, column or diagonal wins. "
-        "Columns are numbered from 0 on the left.",
+        "Connect Four: a piece falls to the lowest free cell of its column; {x_in_row} in a row, column or diagonal "
+        "wins. Columns are numbered from 0 on the left.",
         ("x", "o"),
     ),
     "hex": Rules(
