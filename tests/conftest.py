@@ -1,10 +1,14 @@
-"""Models that several tests need, built once a run."""
+"""What every test run needs: Ctrl-C as a terminal gives it, and models that are built once."""
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
+
+# A shell starts `make test &` with SIGINT ignored, and so would be every script under test.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

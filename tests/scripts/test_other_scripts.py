@@ -96,5 +96,5 @@ def test_every_variable_of_the_trainers_header_is_in_the_example_and_only_known_
     ours = documented - {"HF_TOKEN", "HF_ENDPOINT", "WANDB_API_KEY", "RAY_ADDRESS"}
     assert not [name for name in ours if not re.search(rf"\b{name}\b", used)]
     recipes = " ".join(path.read_text() for path in (ROOT / "train/config").glob("[go]*.yaml"))
-    computed = {"VERITAS_ROOT", "AGENT_MODEL_PATH", "CHECKPOINT_DIR"}
+    computed = {"VERITAS_ROOT", "AGENT_MODEL_PATH", "CHECKPOINT_DIR", "TUNING"}
     assert set(re.findall(r"oc\.env:([A-Z_]+)", recipes)) - computed <= documented
