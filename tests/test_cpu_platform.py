@@ -52,20 +52,20 @@ def test_with_verl_platform_cpu_every_hook_is_in_place() -> None:
 @pytest.mark.slow
 def test_verl_takes_the_platform_and_a_process_group_forms() -> None:
     code = """
-import os, torch
+import os, socket, torch
 import verl
 from verl.plugin.platform import get_platform
 from verl.utils.distributed import initialize_global_process_group
 from verl.utils.device import get_device_id, get_device_name
-os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
-os.environ["DIST_INIT_METHOD"] = "file://" + os.environ["RENDEZVOUS"]
+with socket.socket() as probe:
+    probe.bind(("127.0.0.1", 0))
+    port = probe.getsockname()[1]
+os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
 initialize_global_process_group()
 print(get_platform().vendor_name, get_device_name(), get_device_id(), torch.distributed.get_world_size())
 torch.distributed.destroy_process_group()
 """
-    rendezvous = Path(os.environ.get("TMPDIR", "/tmp")) / f"rendezvous-{os.getpid()}"
-    done = run_python(code, VERL_PLATFORM="cpu", VERL_USE_EXTERNAL_MODULES="cpu_platform", RENDEZVOUS=str(rendezvous))
-    rendezvous.unlink(missing_ok=True)
+    done = run_python(code, VERL_PLATFORM="cpu", VERL_USE_EXTERNAL_MODULES="cpu_platform")
     assert done.stdout.split()[-4:] == ["cpu", "cpu", "cpu", "1"], done.stderr[-2000:]
 
 
