@@ -265,7 +265,8 @@ def train(model: Path, output: Path, ranks: int, *overrides: str) -> Path:
     data = output.with_suffix(".parquet")
     pandas.DataFrame({"messages": rows}).to_parquet(data)
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nnodes=1", f"--nproc_per_node={ranks}", "-m", "verl.trainer.sft_trainer",
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nnodes=1", f"--nproc_per_node={ranks}",
+        "-m", "verl.trainer.sft_trainer",
         f"data.train_files={data}", f"data.val_files={data}", "data.train_batch_size=4",
         "data.micro_batch_size_per_gpu=2", "data.use_dynamic_bsz=False", "data.max_length=64", "data.num_workers=0",
         f"model.path={model}", "model.use_remove_padding=False", "+model.override_config.attn_implementation=sdpa",
