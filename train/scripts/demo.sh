@@ -73,7 +73,7 @@ phase_train() {
 phase_merge() {
     CHECKPOINT_BASE=$VERITAS_ROOT/train/artifacts/RL/checkpoints/demo-seed-$DEMO_SEED TARGET_DIR=$dir/model \
         watched merge --what 'merging' -- bash "$VERITAS_ROOT/train/scripts/merge-ppo.sh" --overwrite
-    tail -n 12 "$dir/logs/merge.log" | grep '^  ' || true
+    sed -n '/^  source/,/^  target/p' "$dir/logs/merge.log"
 }
 
 phase_after() { evaluate after "$dir/model"; }
