@@ -127,7 +127,9 @@ def test_every_variable_named_is_read_somewhere(page: Path) -> None:
 
 @each_page
 def test_no_page_speaks_of_the_machine_that_it_was_written_on(page: Path) -> None:
-    found = re.findall(r"(?<![\w.…-])/(?:home|root|mnt|tmp|work)/|pypi\.|pythonhosted|artifactory|devpi", page.read_text())
+    found = re.findall(
+        r"(?<![\w.…-])/(?:home|root|mnt|tmp|work)/|pypi\.|pythonhosted|artifactory|devpi", page.read_text()
+    )
     assert not found
 
 

@@ -129,4 +129,3 @@ def test_verl_accepts_the_values_of_every_section(tuning: str, monkeypatch: pyte
     for section in ("model", "actor", "rollout"):  # verl rewrites ref before it converts it
         omega_conf_to_dataclass(config.actor_rollout_ref[section])
     omega_conf_to_dataclass(config.algorithm)
-    omega_conf_to_dataclass(config.reward)
