@@ -12,8 +12,7 @@ use_cpu_platform() {
     # Trainer and vLLM take turns on the same cores: idle OpenMP threads must sleep, not spin
     # (measured with active waiting: 3 to 67 s a step instead of 3).
     export OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(cpu_threads)}"
-    # vLLM compiles a few small functions even in eager mode, which needs a C++ compiler that a laptop may lack, and takes
-    # longer than it saves.
+    # vLLM compiles a few small functions even in eager mode, which needs a C++ compiler that a laptop may lack.
     export TORCHDYNAMO_DISABLE=1
     export RAY_USAGE_STATS_ENABLED=0 VLLM_NO_USAGE_STATS=1 VLLM_DO_NOT_TRACK=1 TOKENIZERS_PARALLELISM=false
 }
