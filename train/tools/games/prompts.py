@@ -33,19 +33,30 @@ def build_messages(case: Case, state: Any) -> list[dict[str, str]]:
     """The chat for the player to move: every legal action is in it, and nothing of the reward settings."""
     rules = case_rules(case)
     player = state.current_player()
-    board = state.observation_string(player).translate(_ASCII).split("\n")[rules.first_board_line :]
+    board = _seen_by(case, state, player).translate(_ASCII).split("\n")[rules.first_board_line :]
     board_text = "\n".join([line.rstrip() for line in board]).strip("\n")
     actions = [f"{action} -> {move_text(rules, text)}" for action, text in legal_moves(state)]
     listed = "\n".join(actions) if len(actions) <= MAX_ACTION_LINES else ", ".join(actions)
-    about = rules.text.format(**case.game.get_parameters()) if "{" in rules.text else rules.text
+    about = rules.text.format(**case.parameters) if "{" in rules.text else rules.text
     return [
         {"role": "system", "content": f"{about}\n{WHAT_TO_ANSWER}"},
-        {"role": "user", "content": f"You are {rules.players[player]}. Board:\n{board_text}\nActions:\n{listed}"},
+        {"role": "user", "content": f"You are {_name_of(rules, player)}. Board:\n{board_text}\nActions:\n{listed}"},
     ]
 
 
+def _seen_by(case: Case, state: Any, player: int) -> str:
+    """OpenSpiel's own text of what this player knows."""
+    if case.plain.get_type().provides_observation_string:
+        return state.observation_string(player)
+    return state.information_state_string(player)
+
+
+def _name_of(rules: Rules, player: int) -> str:
+    return rules.players[player] if player < len(rules.players) else f"player {player}"
+
+
 def case_rules(case: Case) -> Rules:
-    kind = case.game.get_type()
+    kind = case.plain.get_type()
     return rules_of(kind.short_name, kind.long_name)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import random
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import sha256
 from typing import Any
 
@@ -62,25 +62,53 @@ class StateTable:
 
     def _candidate(self, number: int) -> tuple[int, ...] | None:
         """One decision, chosen evenly among those of random game `number`; None when that game had none."""
-        digest = sha256(f"{self._seed}|{self._case.name}|{number}".encode()).digest()
-        uniform = random.Random(int.from_bytes(digest[:8], "big")).random
-        state = self._case.game.new_initial_state()
-        history: list[int] = []
-        decisions: list[int] = []
-        while not state.is_terminal():
-            legal = state.legal_actions()
-            if len(legal) > 1:  # a forced move teaches nothing
-                decisions.append(len(history))
-            if len(history) == self._max_random_steps:
-                break
-            action = legal[int(uniform() * len(legal))]
-            state.apply_action(action)
-            history.append(action)
+        uniform = _uniform(f"{self._seed}|{self._case.name}|{number}")
+        history, decisions = random_game(self._case, uniform, self._max_random_steps)
         return tuple(history[: decisions[int(uniform() * len(decisions))]]) if decisions else None
 
 
+def random_game(case: Case, uniform: Callable[[], float], max_steps: int | None = None) -> tuple[list[int], list[int]]:
+    """A game between random players: (every action, chance outcomes too; where in it a player had a choice).
+
+    It ends early before a player's move number `max_steps`, from 0. `uniform` gives numbers in [0, 1).
+    """
+    state = case.game.new_initial_state()
+    history: list[int] = []
+    decisions: list[int] = []
+    steps = 0
+    while not state.is_terminal():
+        if state.is_chance_node():
+            action = chance_outcome(state, uniform())
+        else:
+            legal = state.legal_actions()
+            if len(legal) > 1:  # a forced move teaches nothing
+                decisions.append(len(history))
+            if steps == max_steps:
+                break
+            steps += 1
+            action = legal[int(uniform() * len(legal))]
+        state.apply_action(action)
+        history.append(action)
+    return history, decisions
+
+
+def chance_outcome(state: Any, number: float) -> int:
+    """The outcome of a chance node that a number in [0, 1) picks."""
+    outcomes = state.chance_outcomes()
+    for outcome, probability in outcomes:
+        number -= probability
+        if number < 0:
+            return outcome
+    return outcomes[-1][0]  # the probabilities add up to a little less than 1
+
+
+def _uniform(seed: str) -> Callable[[], float]:
+    """A source of numbers in [0, 1) that the text alone decides, in any version of Python."""
+    return random.Random(int.from_bytes(sha256(seed.encode()).digest()[:8], "big")).random
+
+
 def play(case: Case, history: Iterable[int]) -> Any:
-    """The `pyspiel.State` after these actions, which must be legal."""
+    """The `pyspiel.State` after these actions and chance outcomes, which must be legal."""
     state = case.game.new_initial_state()
     for action in history:
         state.apply_action(action)
@@ -103,6 +131,6 @@ def state_of(name: str, history: str) -> Any:
         if state.is_terminal() or action not in state.legal_actions():
             raise EnvError(f"corrupted challenge: action {action} of history {history[:80]!r} is illegal in {name}")
         state.apply_action(action)
-    if state.is_terminal():
-        raise EnvError(f"corrupted challenge: the game of {name} is over after {history[:80]!r}")
+    if state.is_terminal() or state.is_chance_node():
+        raise EnvError(f"corrupted challenge: nobody is to move in {name} after {history[:80]!r}")
     return state

@@ -1,0 +1,50 @@
+"""Play some games of a case and write their prompts, in a process that may die of it: `python -m games.trial 'hex(…)'`.
+
+Exit code 0: fit to be asked about. 1: the reason is on stdout. Below 0: OpenSpiel ended the process.
+"""
+
+from __future__ import annotations
+
+import random
+import resource
+import sys
+
+import pyspiel
+
+from env_adapter import SettingsError
+from games.cases import load_untried_case
+from games.prompts import build_messages
+from games.states import play, random_game
+
+GAMES = 3
+MEMORY_BYTES = 4 << 30
+
+
+def fault_of(name: str) -> str | None:
+    """Why the case cannot be asked about, or None."""
+    try:
+        case = load_untried_case(name)
+        asked = 0
+        for number in range(GAMES):
+            history, decisions = random_game(case, random.Random(number).random)
+            for decision in decisions[:: max(1, len(decisions) // 20)]:
+                build_messages(case, play(case, history[:decision]))
+                asked += 1
+    except SettingsError as error:
+        return f"is refused: {error}"
+    except (pyspiel.SpielError, ValueError, IndexError, KeyError, MemoryError) as error:
+        return f"cannot be played: {str(error).partition(chr(10))[0] or error!r}: check its parameters"
+    return None if asked else "has nothing to decide: check its parameters"
+
+
+def main() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    fault = fault_of(sys.argv[1])
+    if fault:
+        print(fault)
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
