@@ -1,4 +1,4 @@
-"""OpenSpiel: choose one legal action in a board position, and be paid what the position is worth afterwards.
+"""OpenSpiel: choose one legal action in a game, and be paid what the position is worth afterwards.
 
 The two messages of one task of tic_tac_toe, and its answers:
 
@@ -18,7 +18,12 @@ The two messages of one task of tic_tac_toe, and its answers:
 
 from __future__ import annotations
 
+import functools
+import itertools
+import json
 import random
+import warnings
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal
@@ -26,18 +31,42 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from env_adapter import Challenge, EnvError, Score, StrList, parse_settings
+from env_adapter import Challenge, EnvError, Score, SettingsError, StrList, parse_settings
 from games.answers import find_action
-from games.cases import load_case, resolve_cases
-from games.prompts import build_messages
+from games.cases import (
+    AVAILABLE_CASES,
+    DEFAULT_CASES,
+    DEFAULT_CASES_BOARD_SIZES,
+    FOCUS_CASES,
+    Case,
+    load_case,
+    resolve_cases,
+)
+from games.prompts import build_messages, case_rules, shown_moves
 from games.states import StateTable, play, state_of
 from games.values import action_value, simulations_for
 
+__all__ = [
+    "AVAILABLE_CASES",
+    "DEFAULT_CASES",
+    "DEFAULT_CASES_BOARD_SIZES",
+    "FOCUS_CASES",
+    "OpenSpielAdapter",
+    "OpenSpielSettings",
+]
+
 _REWARD_MODES = ("outcome", "legal")
+
+# What the search of drop_equal_moves may cost for one move: it has to see that a game is won or lost, not by how much.
+_EQUAL_MOVES_MS = 2.0
 
 
 def _none_of_text(value: Any) -> Any:
     return None if isinstance(value, str) and value.strip().lower() in ("", "none", "null") else value
+
+
+def _json_of_text(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)
@@ -46,12 +75,22 @@ class OpenSpielSettings:
 
     cases: StrList = field(default_factory=list)
     """OpenSpiel load strings; empty: `games.cases.DEFAULT_CASES`."""
+    game_list: StrList = field(default_factory=list)
+    """Instead of `cases`: games, which `game_configs` gives parameters; empty: the games of `game_configs`."""
+    game_configs: Annotated[dict[str, list[dict[str, Any]]], BeforeValidator(_json_of_text)] = field(
+        default_factory=dict
+    )
+    """Game → a list of parameter sets, such as {"hex": [{"board_size": 5}, {"board_size": 7}]}: a case for each."""
     game_types: StrList = field(default_factory=list)
-    """Which of them to use: `hex` means all its cases, `hex(board_size=5)` itself; empty: all."""
+    """Which of these to use: `hex` means all its cases, `hex(board_size=5)` itself; empty: all."""
     num_tasks_per_case: PositiveInt = 100
+    on_shortage: Literal["refuse", "cap"] = "refuse"
+    """A case with fewer distinct states: `refuse` it, or `cap` its tasks at what there is (with a warning)."""
     seed: int = 0
     max_random_steps: Annotated[NonNegativeInt | None, BeforeValidator(_none_of_text)] = None
-    """Random moves before the question, at most; None: as deep as games go."""
+    """Random moves before the question, at most, not counting chance; None: as deep as games go."""
+    drop_equal_moves: bool = False
+    """Leave out states in which a short search finds every move worth the same: won or lost whatever is played."""
     reward_mode: Literal["outcome", "legal"] = "outcome"
     """`outcome`: the value of the state after the move; `legal`: 1 for a legal move."""
     value_budget_ms: Annotated[float, Field(gt=0, le=10_000)] = 25.0
@@ -65,25 +104,53 @@ class OpenSpielAdapter:
 
     def __init__(self, config: Mapping[str, Any] | None = None) -> None:
         self.settings = parse_settings(OpenSpielSettings, config)
-        names = resolve_cases(self.settings.cases, self.settings.game_types)
+        names = resolve_cases(
+            self.settings.cases, self.settings.game_types, self.settings.game_list, self.settings.game_configs
+        )
         self._cases = [load_case(name) for name in names]
-        self._tables = [StateTable(case, self.settings.seed, self.settings.max_random_steps) for case in self._cases]
+        self._tables = [self._new_table(case) for case in self._cases]
+
+    def _new_table(self, case: Case) -> StateTable:
+        skip = functools.partial(_all_moves_equal, case) if self.settings.drop_equal_moves else None
+        return StateTable(case, self.settings.seed, self.settings.max_random_steps, skip)
 
     def num_tasks(self) -> int:
-        return len(self._cases) * self.settings.num_tasks_per_case
+        """How many tasks there are. With on_shortage=cap it finds every state first, and warns of what is missing."""
+        if self.settings.on_shortage == "refuse":
+            return len(self._cases) * self.settings.num_tasks_per_case
+        return self._ends[-1]
+
+    @functools.cached_property
+    def _ends(self) -> list[int]:
+        """With on_shortage=cap: for each case, the first task id after its own."""
+        wanted = self.settings.num_tasks_per_case
+        counts = {case.name: table.available(wanted) for case, table in zip(self._cases, self._tables, strict=True)}
+        short = ", ".join(f"{name} has {count}" for name, count in counts.items() if count < wanted)
+        if short:
+            warnings.warn(f"fewer distinct states than num_tasks_per_case={wanted}: {short}", stacklevel=3)
+        if not any(counts.values()):
+            raise SettingsError(f"no state is left in {', '.join(counts)}: change cases, max_random_steps or filters")
+        return list(itertools.accumulate(counts.values()))
 
     def validate(self) -> None:
         """Find every state that the settings promise. Raises SettingsError naming the first case that has too few.
 
         `generate` finds them as they are asked for; this moves a shortage to the start of a run.
         """
+        if self.settings.on_shortage == "cap":
+            self.num_tasks()
+            return
         for table in self._tables:
             table.history(self.settings.num_tasks_per_case - 1)
 
     def generate(self, task_id: int) -> Challenge:
         if not 0 <= task_id < self.num_tasks():
             raise IndexError(f"task id {task_id} is outside 0 … {self.num_tasks() - 1}")
-        index, number = divmod(task_id, self.settings.num_tasks_per_case)
+        if self.settings.on_shortage == "refuse":
+            index, number = divmod(task_id, self.settings.num_tasks_per_case)
+        else:
+            index = bisect_right(self._ends, task_id)
+            number = task_id - (self._ends[index - 1] if index else 0)
         case = self._cases[index]
         history = self._tables[index].history(number)
         state = play(case, history)
@@ -110,11 +177,20 @@ class OpenSpielAdapter:
         It values every legal move, so it costs that many times `value_budget_ms`.
         """
         question = _Question(challenge)
-        return str(max(question.state.legal_actions(), key=question.outcome))
+        moves = shown_moves(case_rules(question.case), question.state)
+        return str(max([action for action, _ in moves], key=question.outcome))
 
     def random_answer(self, challenge: Challenge, seed: int) -> str:
         legal = _Question(challenge).state.legal_actions()
         return str(legal[int(random.Random(f"{seed}:{challenge.task_id}").random() * len(legal))])
+
+
+def _all_moves_equal(case: Case, history: tuple[int, ...]) -> bool:
+    """Whether a short search gives every move exactly the same value; it stops at the first two that differ."""
+    simulations, text = simulations_for(case, _EQUAL_MOVES_MS), " ".join(map(str, history))
+    moves = shown_moves(case_rules(case), play(case, history))
+    first = action_value(case.name, text, moves[0][0], simulations)
+    return all(action_value(case.name, text, action, simulations) == first for action, _ in moves[1:])
 
 
 class _Question:

@@ -14,7 +14,6 @@ from typing import Any
 from answer_text import final_statement, spellings
 from games.cases import Case
 from games.prompts import case_rules, legal_moves
-from games.rules import move_text
 
 
 @dataclass(frozen=True)
@@ -36,14 +35,33 @@ def find_action(response: str, case: Case, state: Any) -> Answer:
         if form in actions:
             action = actions[form]
             return Answer(action, action is not None)
+    if not case_rules(case).exact_case:
+        any_case = _in_any_case(actions)
+        for form in forms:
+            if form.isascii() and form.lower() in any_case:
+                action = any_case[form.lower()]
+                return Answer(action, action is not None)
     return Answer(None, re.fullmatch(r"[0-9]+", forms[-1], re.ASCII) is not None)
 
 
 def _actions_by_name(case: Case, state: Any) -> dict[str, int | None]:
-    """Every way to name a legal action; a name that fits two of them names none."""
+    """Every way to name a legal action; a name that fits two of them names none, unless they do the same."""
     rules = case_rules(case)
     actions: dict[str, int | None] = {}
-    for action, text in legal_moves(state):
-        for name in {str(action), text, move_text(rules, text)}:
+    texts: set[str] = set()
+    for action, full_text in legal_moves(state):
+        text = rules.move_text(full_text)
+        names = {str(action), full_text}
+        if not (rules.one_move_per_text and text in texts):
+            names.add(text)
+            texts.add(text)
+        for name in names:
             actions[name] = None if name in actions else action
     return actions
+
+
+def _in_any_case(actions: dict[str, int | None]) -> dict[str, int | None]:
+    names: dict[str, int | None] = {}
+    for name, action in actions.items():
+        names[name.lower()] = None if names.get(name.lower(), action) != action else action
+    return names

@@ -1,84 +1,60 @@
-"""What a model must be told of each game: the goal, the marks, how moves are written. Every token has its price."""
+"""What a model must be told of a game: the goal, the marks, how moves are written. Every token has its price.
+
+The tables of games are in `board_games`, `dice_games`, `card_games`, `trick_games` and `hidden_boards`.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Rules:
-    text: str
-    """The rules. `{komi}` and the like are filled with the game's parameters."""
-    players: tuple[str, str]
-    """What the model is called when it is player 0 or player 1: its marks as the board shows them."""
+    """How one game is told. The defaults fit a game that OpenSpiel describes well itself."""
+
+    text: str | Callable[[Mapping[str, Any]], str]
+    """The rules, in which `{komi}` and the like are filled with the game's parameters; or made from the parameters."""
+    players: tuple[str, ...]
+    """What the model is called when it is player 0, player 1 …; for a board, its marks."""
+    view: Callable[[Any, int], str] | None = None
+    """(state, player to move) → what that player knows; None: OpenSpiel's own text of it."""
+    move: Callable[[str], str] | None = None
+    """OpenSpiel's text of a move → the prompt's; None: the same, without `mover_prefix`."""
     mover_prefix: str = ""
     """Pattern of what OpenSpiel writes before a move to name the mover, which the model knows."""
     first_board_line: int = 0
-    """Lines before this one of the observation are bookkeeping."""
+    """Lines before this one of OpenSpiel's text are bookkeeping."""
+    one_move_per_text: bool = False
+    """Actions with the same text do the same: one of them is shown, the text means the first."""
+    ranges: bool = False
+    """Neighbouring actions are listed together: `10-19 -> (1,0)-(1,9)`."""
+    exact_case: bool = False
+    """A move in other letter case is another move, as in chess: `bxc3`, `Bxc3`."""
+
+    def told(self, parameters: Mapping[str, Any]) -> str:
+        """The rules of the game with these parameters, all of them given."""
+        if callable(self.text):
+            return self.text(parameters)
+        return self.text.format(**parameters) if "{" in self.text else self.text
+
+    def name_of(self, player: int) -> str:
+        return self.players[player] if player < len(self.players) else f"player {player}"
+
+    def move_text(self, full_text: str) -> str:
+        """'B c3' → 'c3': a move as the prompt shows it."""
+        return self.move(full_text) if self.move else re.sub(f"^{self.mover_prefix}", "", full_text)
 
 
-RULES: dict[str, Rules] = {
-    "tic_tac_toe": Rules("Tic-tac-toe: three in a row wins. Moves are (row,column).", ("x", "o"), "[xo]"),
-    "connect_four": Rules(
-        "Connect Four: a piece falls to the lowest free cell of its column; {x_in_row} in a row, column or diagonal "
-        "wins. Columns are numbered from 0 on the left.",
-        ("x", "o"),
-    ),
-    "hex": Rules(
-        "Hex: x wins by joining top and bottom, o by joining left and right, with a chain of touching cells. "
-        "Each row is shifted half a cell to the right, so a cell touches up to six others. "
-        "Moves are column letter and row number, a1 at the top left.",
-        ("x", "o"),
-    ),
-    "breakthrough": Rules(
-        "Breakthrough: a piece steps forward, straight or diagonally, to a free cell; captures (*) are diagonal. "
-        "Black (b) moves down, White (w) up. Reaching the far row or capturing every piece wins.",
-        ("Black (b)", "White (w)"),
-    ),
-    "clobber": Rules(
-        "Clobber: move one of your pieces onto an adjacent enemy piece (up, down, left, right), which is removed. "
-        "Who cannot move loses.",
-        ("o", "x"),
-    ),
-    "dots_and_boxes": Rules(
-        "Dots and boxes: each turn draws a line between two dots. Who draws the fourth side of a box owns it and moves "
-        "again; most boxes win. (h,r,c) is the horizontal line of dot row r over box column c, (v,r,c) the vertical "
-        "line of dot column c beside box row r, both from 0 at the top left.",
-        ("player 1 (your boxes show 1)", "player 2 (your boxes show 2)"),
-        "P[12]",
-    ),
-    "othello": Rules(
-        "Othello: place a disc so that enemy discs are enclosed in a line between it and another of yours; they turn. "
-        "Most discs at the end win.",
-        ("Black (x)", "White (o)"),
-        first_board_line=1,
-    ),
-    "go": Rules(
-        "Go: surround empty points, capture stones without liberties; area scoring, White gets {komi} points of komi.",
-        ("Black (X)", "White (O)"),
-        "[BW] ",
-        first_board_line=2,
-    ),
-    "chess": Rules("Chess. The position is given as FEN, the moves in standard notation.", ("Black", "White")),
-    "checkers": Rules(
-        "Checkers: men move one step diagonally forward, o up and + down; jumping over an enemy piece captures it and "
-        "is compulsory. Kings (8 of o, * of +) move both ways. Who cannot move loses.",
-        ("o", "+"),
-    ),
-    "quoridor": Rules(
-        "Quoridor: each turn moves your pawn one step or places a wall; the first pawn at the far side wins. "
-        "0 goes from the bottom to the top, @ the other way. A move ending in v or h is a wall, else the pawn's cell.",
-        ("0", "@"),
-    ),
-}
+def spoken_of(other: int, player: int, players: int) -> str:
+    """How player `other` of so many is called to `player`: 'you', 'opponent', or 'player 2' where there are more."""
+    return "you" if other == player else "opponent" if players == 2 else f"player {other}"
 
 
-def rules_of(short_name: str, long_name: str) -> Rules:
-    """The rules of a game; of one that is not described here, its name and the player numbers."""
-    return RULES.get(short_name) or Rules(f"{long_name}.", ("player 0", "player 1"))
-
-
-def move_text(rules: Rules, full_text: str) -> str:
-    """'B c3' → 'c3': a move as the prompt shows it."""
-    return re.sub(f"^{rules.mover_prefix}", "", full_text)
+def each_player(values: Sequence[Any], player: int) -> str:
+    """([15, 6], 1) → 'you 6, opponent 15': a value of each player, the player's own first."""
+    others = [other for other in range(len(values)) if other != player]
+    colon = ":" if len(values) > 2 else ""
+    return ", ".join(f"{spoken_of(other, player, len(values))}{colon} {values[other]}" for other in [player, *others])

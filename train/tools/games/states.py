@@ -25,21 +25,43 @@ MAX_MISSES = 2000
 
 
 class StateTable:
-    """The distinct decision states of one case, found one by one as they are asked for."""
+    """The distinct decision states of one case, found one by one as they are asked for.
 
-    def __init__(self, case: Case, seed: int = 0, max_random_steps: int | None = None) -> None:
+    `skip` says of a history that its state is not worth asking about; it must always say the same.
+    """
+
+    def __init__(
+        self,
+        case: Case,
+        seed: int = 0,
+        max_random_steps: int | None = None,
+        skip: Callable[[tuple[int, ...]], bool] | None = None,
+    ) -> None:
         self._case = case
         self._seed = seed
         self._max_random_steps = max_random_steps
+        self._skip = skip
         self._histories: list[tuple[int, ...]] = []
         self._prompts_seen: set[bytes] = set()
         self._games_played = 0
+        self._exhausted = False
 
     def history(self, index: int) -> tuple[int, ...]:
         """The actions that lead to state `index`. Raises SettingsError when the case has fewer distinct states."""
-        while len(self._histories) <= index:
-            self._find_next()
+        found = self.available(index + 1)
+        if found <= index:
+            raise SettingsError(
+                f"{self._case.name} has only {found} distinct states within max_random_steps={self._max_random_steps} "
+                f"({self._games_played} random games tried): set num_tasks_per_case to at most {found}, "
+                "raise max_random_steps, or set on_shortage=cap"
+            )
         return self._histories[index]
+
+    def available(self, wanted: int) -> int:
+        """How many of the first `wanted` states exist. It finds them all, which is where a table's time goes."""
+        while len(self._histories) < wanted and not self._exhausted:
+            self._find_next()
+        return min(wanted, len(self._histories))
 
     def _find_next(self) -> None:
         for _ in range(MAX_MISSES):
@@ -49,16 +71,13 @@ class StateTable:
                 continue
             messages = build_messages(self._case, play(self._case, history))
             key = sha256(messages[-1]["content"].encode()).digest()[:16]  # the system's words are the case's
-            if key not in self._prompts_seen:
-                self._prompts_seen.add(key)
+            if key in self._prompts_seen:
+                continue
+            self._prompts_seen.add(key)
+            if not (self._skip and self._skip(history)):
                 self._histories.append(history)
                 return
-        found = len(self._histories)
-        raise SettingsError(
-            f"{self._case.name} has only {found} distinct states within max_random_steps={self._max_random_steps} "
-            f"({self._games_played} random games tried): set num_tasks_per_case to at most {found}, "
-            "or raise max_random_steps"
-        )
+        self._exhausted = True
 
     def _candidate(self, number: int) -> tuple[int, ...] | None:
         """One decision, chosen evenly among those of random game `number`; None when that game had none."""
