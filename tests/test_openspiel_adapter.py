@@ -9,33 +9,15 @@ from typing import Any
 import pytest
 
 from env_adapter import Challenge, EnvError, SettingsError, get_env_adapter
-from games.cases import AVAILABLE_CASES, DEFAULT_CASES, load_case, resolve_cases
-from games.prompts import build_messages, legal_moves
-from games.states import StateTable, play, state_of
+from games.cases import AVAILABLE_CASES, DEFAULT_CASES, load_case
+from games.states import StateTable, chance_outcome, play, state_of
+from games.values import action_value
 from openspiel_adapter import OpenSpielAdapter
 
 
 def test_without_settings_every_default_case_has_a_hundred_tasks() -> None:
     adapter = get_env_adapter("openspiel")
     assert adapter.num_tasks() == 100 * len(DEFAULT_CASES)
-
-
-@pytest.mark.parametrize(
-    ("cases", "game_types", "expected"),
-    [
-        ([], ["hex"], ["hex(board_size=5)", "hex(board_size=7)", "hex(board_size=9)"]),
-        ([], ["hex(board_size=4)", "chess"], ["hex(board_size=4)", "chess"]),
-        ([], ["quoridor"], ["quoridor(board_size=5)", "quoridor(board_size=7)"]),
-        ([], ["hex", "hex(board_size=5)"], ["hex(board_size=5)", "hex(board_size=7)", "hex(board_size=9)"]),
-        (["hex(board_size=6)", "chess"], ["hex"], ["hex(board_size=6)"]),
-        (["hex", "hex(board_size=11)", "chess"], [], ["hex", "chess"]),
-        (["clobber(rows=5,columns=5)", "clobber(columns=5,rows=5)"], [], ["clobber(rows=5,columns=5)"]),
-    ],
-)
-def test_games_are_chosen_by_short_name_or_load_string(
-    cases: list[str], game_types: list[str], expected: list[str]
-) -> None:
-    assert resolve_cases(cases, game_types) == expected
 
 
 def test_settings_may_be_text_as_in_an_environment_variable() -> None:
@@ -45,27 +27,18 @@ def test_settings_may_be_text_as_in_an_environment_variable() -> None:
     assert adapter.num_tasks() == 14
 
 
-def test_the_old_spelling_of_go_is_read_with_a_warning() -> None:
-    load_case.cache_clear()
-    with pytest.warns(UserWarning, match=r"read as 'go\(board_size=9\)'"):
-        assert resolve_cases(["go(go_board_size=9)"], []) == ["go(board_size=9)"]
-
-
 @pytest.mark.parametrize(
     ("config", "message"),
     [
         ({"game_types": "hexx"}, "unknown game 'hexx' in game_types: known are tic_tac_toe"),
         ({"cases": "chess", "game_types": "hex"}, "known are chess"),
         ({"cases": "hexx"}, "Unknown game 'hexx'"),
-        ({"cases": "hex(bord=5)"}, "Unknown parameter 'bord'"),
-        ({"cases": "hex(board_size=big)"}, "Wrong type for parameter board_size"),
-        ({"cases": "hex("}, "closing bracket"),
-        ({"cases": "hex(board_size=0)"}, "nothing to decide"),
-        ({"cases": "hex(board_size=-3)"}, "nothing to decide"),
-        ({"cases": "leduc_poker"}, "has chance nodes, which is not supported yet"),
-        ({"cases": "phantom_ttt"}, "has hidden information, which is not supported yet"),
-        ({"cases": "goofspiel"}, "has simultaneous moves, which is not supported yet"),
-        ({"cases": "solitaire"}, "not supported yet"),
+        ({"cases": "pig", "game_list": "hex"}, "give one of the two"),
+        ({"game_configs": {"hex": {"board_size": 5}}}, "game_configs"),
+        ({"game_configs": "hex: 5"}, "game_configs"),
+        ({"game_configs": '{"hex": [{"bord_size": 5}]}'}, "Unknown parameter 'bord_size'"),
+        ({"on_shortage": "ignore"}, "'refuse' or 'cap'"),
+        ({"drop_equal_moves": "perhaps"}, "drop_equal_moves"),
         ({"cases": "nim", "num_tasks_per_case": 0}, "num_tasks_per_case"),
         ({"num_tasks_per_case": "many"}, "num_tasks_per_case"),
         ({"reward_mode": "win"}, "'outcome' or 'legal'"),
@@ -89,8 +62,55 @@ def test_a_case_with_too_few_states_says_how_many_it_has() -> None:
         adapter.validate()
 
 
+def test_a_capped_case_has_the_states_there_are_and_says_so() -> None:
+    config = {"cases": "tic_tac_toe, leduc_poker, hex(board_size=5)", "max_random_steps": 1, "num_tasks_per_case": 20}
+    adapter = OpenSpielAdapter({**config, "on_shortage": "cap"})
+    with pytest.warns(UserWarning, match=r"num_tasks_per_case=20: tic_tac_toe has 10, leduc_poker has 9$"):
+        assert adapter.num_tasks() == 39
+    games = [adapter.generate(task_id).extra["game"] for task_id in range(39)]
+    assert games == ["tic_tac_toe"] * 10 + ["leduc_poker"] * 9 + ["hex(board_size=5)"] * 20
+    assert len({str(adapter.generate(task_id).messages) for task_id in range(39)}) == 39
+    with pytest.raises(IndexError, match="outside 0 … 38"):
+        adapter.generate(39)
+    adapter.validate()
+    whole = OpenSpielAdapter({"cases": "hex(board_size=5)", "max_random_steps": 1, "num_tasks_per_case": 20})
+    assert adapter.generate(19).messages == whole.generate(0).messages  # the cap changes ids, not states
+
+
+def test_without_a_shortage_a_cap_changes_nothing() -> None:
+    config = {"cases": "tic_tac_toe, pig", "num_tasks_per_case": 5}
+    capped, plain = (OpenSpielAdapter({**config, "on_shortage": way}) for way in ("cap", "refuse"))
+    assert [capped.generate(i) for i in range(10)] == [plain.generate(i) for i in range(10)]
+
+
+def test_states_in_which_every_move_is_worth_the_same_can_be_left_out() -> None:
+    config = {"cases": "tic_tac_toe, connect_four", "num_tasks_per_case": 60}
+    dropped, plain = (OpenSpielAdapter({**config, "drop_equal_moves": drop}) for drop in (True, False))
+
+    def share_of_equal(adapter: OpenSpielAdapter) -> float:
+        equal = 0
+        for task_id in range(60):
+            extra = adapter.generate(task_id).extra
+            legal = state_of(extra["game"], extra["history"]).legal_actions()
+            equal += len({action_value(extra["game"], extra["history"], action, 2000) for action in legal}) == 1
+        return equal / 60
+
+    assert share_of_equal(dropped) < 0.03 < 0.08 < share_of_equal(plain)
+    assert dropped.generate(119).extra["game"] == "connect_four"
+
+
+def test_games_may_be_given_as_pairs_also_in_text() -> None:
+    adapter = get_env_adapter(
+        "openspiel",
+        {"game_list": "hex,pig", "game_configs": '{"hex": [{"board_size": 4}, {"board_size": 5}]}'},
+    )
+    assert adapter.num_tasks() == 300
+    games = [adapter.generate(task_id).extra["game"] for task_id in (0, 100, 200)]
+    assert games == ["hex(board_size=4)", "hex(board_size=5)", "pig"]
+
+
 def test_validate_passes_where_every_state_is_there() -> None:
-    OpenSpielAdapter({"num_tasks_per_case": 5}).validate()
+    OpenSpielAdapter({"num_tasks_per_case": 3}).validate()
 
 
 def test_more_tasks_per_case_only_add_tasks() -> None:
@@ -113,41 +133,37 @@ def test_states_are_decisions_of_both_seats_at_many_depths(name: str) -> None:
     table = StateTable(case, seed=5)
     histories = [table.history(index) for index in range(40)]
     states = [play(case, history) for history in histories]
-    assert all(len(state.legal_actions()) >= 2 for state in states)
-    assert 5 <= sum(state.current_player() for state in states) <= 35
-    assert len({len(history) for history in histories}) >= 5
+    assert all(len(state.legal_actions()) >= 2 and state.current_player() >= 0 for state in states)
+    seats = [state.current_player() for state in states]
+    players = case.game.num_players()
+    assert all(seats.count(seat) >= 20 / players / 2 for seat in range(players))
+    assert len({len(history) for history in histories}) >= (2 if name == "blackjack" else 5)
+
+
+def test_chance_is_played_out_as_often_as_it_should_be() -> None:
+    """The first event of blackjack is a card of 52, that of pig's first roll a number of 6."""
+    case = load_case("pig")
+    table = StateTable(case, seed=3)
+    rolls = [history[1] for history in map(table.history, range(400)) if len(history) > 1 and history[0] == 0]
+    assert len(rolls) > 150
+    assert all(0.10 < rolls.count(face) / len(rolls) < 0.24 for face in range(6))
+
+
+def test_chance_does_not_count_as_a_step() -> None:
+    table = StateTable(load_case("leduc_poker"), seed=0, max_random_steps=0)
+    assert {len(table.history(index)) for index in range(3)} == {2}  # two cards are dealt, nobody has moved
+    assert table.available(10) == 3  # the player sees J, Q or K
+
+
+@pytest.mark.parametrize("number, outcome", [(0.0, 0), (0.16, 0), (0.17, 1), (0.99, 5), (0.9999999999999999, 5)])
+def test_a_number_picks_a_chance_outcome(number: float, outcome: int) -> None:
+    state = play(load_case("pig"), [0])
+    assert chance_outcome(state, number) == outcome
 
 
 def test_max_random_steps_bounds_the_depth() -> None:
     table = StateTable(load_case("hex(board_size=5)"), seed=0, max_random_steps=3)
     assert {len(table.history(index)) for index in range(100)} == {0, 1, 2, 3}
-
-
-@pytest.mark.parametrize("name", AVAILABLE_CASES)
-def test_the_prompt_shows_every_legal_action_once_and_never_the_next_move(name: str) -> None:
-    case = load_case(name)
-    table = StateTable(case, seed=1)
-    for index in range(20):
-        state = play(case, table.history(index))
-        prompt = build_messages(case, state)[-1]["content"]
-        listed = prompt.split("\nActions:\n")[1].replace("\n", ", ").split(", ")
-        assert [int(item.split(" -> ")[0]) for item in listed] == state.legal_actions()
-        for item, (_, text) in zip(listed, legal_moves(state), strict=True):
-            assert text.endswith(item.split(" -> ")[1])
-
-
-def test_the_prompt_of_a_small_game_is_small() -> None:
-    adapter = OpenSpielAdapter({"cases": "tic_tac_toe"})
-    chats = [adapter.generate(index).messages for index in range(100)]
-    assert max(sum(len(message["content"]) for message in messages) for messages in chats) < 300
-
-
-def test_the_prompt_of_tic_tac_toe_reads_as_documented() -> None:
-    import openspiel_adapter
-
-    case = load_case("tic_tac_toe")
-    for message in build_messages(case, state_of(case.name, "3 2 4 7 6 0 8")):
-        assert "\n".join("    " + line for line in message["content"].splitlines()) in openspiel_adapter.__doc__
 
 
 def _challenge() -> Challenge:
@@ -159,7 +175,9 @@ def _challenge() -> Challenge:
     [
         {"game": "no_such_game"},
         {"game": None},
-        {"game": "leduc_poker"},
+        {"game": "leduc_poker"},  # where the history would deal a card twice
+        {"game": "leduc_poker", "history": "1 2 1 1"},  # chance is to move
+        {"game": "hex(board_size=-3)"},
         {"history": "0 0"},
         {"history": "99"},
         {"history": "0 1 2 x"},

@@ -96,8 +96,8 @@ def _goofspiel_view(state: Any, player: int) -> str:
 
 
 def _blackjack_view(state: Any, player: int) -> str:
-    """Suits do not matter and are left out; the dealer's first card is face down."""
-    names = [_blackjack_rank(card) for card in state.cards(player)]
+    """Suits and the order do not matter and are left out; the dealer's first card is face down."""
+    names = [_blackjack_rank(card) for card in sorted(state.cards(player), key=lambda card: card % 13)]
     total = state.get_best_player_total(player)
     dealer = _blackjack_rank(state.dealers_visible_card())
     return f"Your cards: {' '.join(names)} (total {total}). The dealer shows {dealer}"

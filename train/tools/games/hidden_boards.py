@@ -51,18 +51,11 @@ def _battleship_view(state: Any, player: int) -> str:
         seen.add(cell)
     fired = "/shot_" in events or "/oppshot_" in events
     told = f"Your ships:\n{_grid(own)}"
-    if _placing(state, player):
-        return f"{told}\nPlace your next ship, of {_next_size(state, events)} cells."
-    return told + (f"\nYour shots, {sunk} ships sunk:\n{_grid(shots)}" if fired else "\nNo shot has been fired.")
-
-
-def _placing(state: Any, player: int) -> bool:
-    return "place ship" in state.action_to_string(player, state.legal_actions()[0])
-
-
-def _next_size(state: Any, events: str) -> str:
     sizes = state.get_game().get_parameters()["ship_sizes"].strip("[]").split(";")
-    return sizes[len(re.findall(r"/[hv]_", events))]
+    placed = len(re.findall(r"/[hv]_", events))
+    if placed < len(sizes):
+        return f"{told}\nPlace your next ship, of {sizes[placed]} cells."
+    return told + (f"\nYour shots, {sunk} ships sunk:\n{_grid(shots)}" if fired else "\nNo shot has been fired.")
 
 
 def _grid(text: str) -> str:

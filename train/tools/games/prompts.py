@@ -32,6 +32,9 @@ RULES: dict[str, Rules] = {**BOARD_GAMES, **DICE_GAMES, **CARD_GAMES, **CRIBBAGE
 
 WHAT_TO_ANSWER = "Answer with the number of one action and nothing else."
 
+MAX_PROMPT_CHARS = 6000
+"""Characters of both messages together: states that need more are not asked about. Go on 19 x 19 needs 5000."""
+
 # A longer list is set in running text: lines cost a reader, and a context window, more than commas do.
 MAX_ACTION_LINES = 12
 
@@ -52,6 +55,10 @@ def build_messages(case: Case, state: Any) -> list[dict[str, str]]:
         {"role": "system", "content": f"{rules.told(case.parameters)}\n{WHAT_TO_ANSWER}"},
         {"role": "user", "content": f"You are {rules.name_of(player)}.{position}\nActions:\n{listed}"},
     ]
+
+
+def prompt_chars(messages: list[dict[str, str]]) -> int:
+    return sum(len(message["content"]) for message in messages)
 
 
 def _board(case: Case, rules: Rules, state: Any, player: int) -> str:
@@ -110,4 +117,5 @@ def _follows(one: tuple[int, str], other: tuple[int, str]) -> bool:
 def _run_text(run: list[tuple[int, str]]) -> str:
     if len(run) < 3:
         return ", ".join(f"{action} -> {text}" for action, text in run)
-    return f"{run[0][0]}-{run[-1][0]} -> {run[0][1]}-{run[-1][1]}"
+    last_word = run[-1][1].rpartition(" ")[2]  # "down from (0,4)-(0,9)"
+    return f"{run[0][0]}-{run[-1][0]} -> {run[0][1]}-{last_word}"

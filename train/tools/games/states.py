@@ -16,12 +16,16 @@ from collections.abc import Callable, Iterable
 from hashlib import sha256
 from typing import Any
 
+import pyspiel
+
 from env_adapter import EnvError, SettingsError
 from games.cases import Case, load_case
-from games.prompts import build_messages
+from games.prompts import MAX_PROMPT_CHARS, build_messages, case_rules, prompt_chars, shown_moves
+
+TERMINAL, CHANCE = pyspiel.PlayerId.TERMINAL.value, pyspiel.PlayerId.CHANCE.value
 
 # The table of a game that has no state left to give ends after this many random games in a row without a new one.
-MAX_MISSES = 2000
+MAX_MISSES = 10_000
 
 
 class StateTable:
@@ -41,6 +45,7 @@ class StateTable:
         self._seed = seed
         self._max_random_steps = max_random_steps
         self._skip = skip
+        self._one_move_per_text = case_rules(case).one_move_per_text
         self._histories: list[tuple[int, ...]] = []
         self._prompts_seen: set[bytes] = set()
         self._games_played = 0
@@ -69,7 +74,12 @@ class StateTable:
             self._games_played += 1
             if history is None:
                 continue
-            messages = build_messages(self._case, play(self._case, history))
+            state = play(self._case, history)
+            if self._one_move_per_text and len(shown_moves(case_rules(self._case), state)) < 2:
+                continue
+            messages = build_messages(self._case, state)
+            if prompt_chars(messages) > MAX_PROMPT_CHARS:
+                continue
             key = sha256(messages[-1]["content"].encode()).digest()[:16]  # the system's words are the case's
             if key in self._prompts_seen:
                 continue
@@ -95,8 +105,8 @@ def random_game(case: Case, uniform: Callable[[], float], max_steps: int | None 
     history: list[int] = []
     decisions: list[int] = []
     steps = 0
-    while not state.is_terminal():
-        if state.is_chance_node():
+    while (player := state.current_player()) != TERMINAL:
+        if player == CHANCE:
             action = chance_outcome(state, uniform())
         else:
             legal = state.legal_actions()

@@ -13,7 +13,7 @@ import pyspiel
 
 from env_adapter import SettingsError
 from games.cases import load_untried_case
-from games.prompts import build_messages
+from games.prompts import MAX_PROMPT_CHARS, build_messages, prompt_chars
 from games.states import play, random_game
 
 GAMES = 3
@@ -24,17 +24,19 @@ def fault_of(name: str) -> str | None:
     """Why the case cannot be asked about, or None."""
     try:
         case = load_untried_case(name)
-        asked = 0
+        lengths = []
         for number in range(GAMES):
             history, decisions = random_game(case, random.Random(number).random)
             for decision in decisions[:: max(1, len(decisions) // 20)]:
-                build_messages(case, play(case, history[:decision]))
-                asked += 1
+                lengths.append(prompt_chars(build_messages(case, play(case, history[:decision]))))
     except SettingsError as error:
         return f"is refused: {error}"
     except (pyspiel.SpielError, ValueError, IndexError, KeyError, MemoryError) as error:
         return f"cannot be played: {str(error).partition(chr(10))[0] or error!r}: check its parameters"
-    return None if asked else "has nothing to decide: check its parameters"
+    if not lengths:
+        return "has nothing to decide: check its parameters"
+    usual = sorted(lengths)[len(lengths) // 2]
+    return None if usual <= MAX_PROMPT_CHARS else f"needs prompts of more than {MAX_PROMPT_CHARS} characters"
 
 
 def main() -> None:
