@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from games.answers import find_action
 from games.cases import AVAILABLE_CASES, load_case
-from games.prompts import legal_moves
+from games.prompts import case_rules, legal_moves
 from games.states import StateTable, play, state_of
 from openspiel_adapter import OpenSpielAdapter
+from openspiel_move_texts import KINDS
 
 # Board "o.o / xx. / xox": o may play 1, at (0,1), or 5, at (1,2).
 CASE = load_case("tic_tac_toe")
@@ -121,6 +122,29 @@ def test_no_worthless_answer_is_a_move(text: str) -> None:
     assert find_action(text, CASE, state_of("tic_tac_toe", HISTORY)).action is None
 
 
+@pytest.mark.parametrize(("name", "history", "legal", "worthless"), KINDS)
+def test_every_kind_of_move_text_is_read_exactly(
+    name: str, history: str, legal: dict[str, int], worthless: str
+) -> None:
+    case, state = load_case(name), state_of(name, history)
+    for text, action in legal.items():
+        for answer in (text, f"**{text}**", f"So be it.\nAnswer: {text}", f"<think>{text}?</think>\\boxed{{{text}}}"):
+            assert find_action(answer, case, state).action == action, answer
+    for text in worthless.split(" | "):
+        for answer in (text, f"Answer: {text}", f"\\boxed{{{text}}}", f"`{text}`"):
+            assert find_action(answer, case, state).action is None, answer
+
+
+def test_actions_that_do_the_same_may_both_be_named() -> None:
+    case = load_case("backgammon")
+    state = play(case, StateTable(case, seed=1).history(0))
+    texts = [case_rules(case).move_text(text) for _, text in legal_moves(state)]
+    doubled = next(text for text in texts if texts.count(text) == 2)
+    same = [action for action, text in zip(state.legal_actions(), texts, strict=True) if text == doubled]
+    assert find_action(doubled, case, state).action == same[0]
+    assert [find_action(str(action), case, state).action for action in same] == same
+
+
 def test_an_illegal_number_is_an_answer_and_prose_is_none() -> None:
     state = state_of("tic_tac_toe", HISTORY)
     assert find_action("7", CASE, state).answered
@@ -171,4 +195,4 @@ def test_any_text_scores_and_a_reward_needs_one_stated_legal_move(text: str, tas
         without_markup = re.sub(r"(?i)</?answer>|\\boxed|[*{}`\"'$]", "", text.strip())
         last_line = re.split(r"[\r\n]|</think>", without_markup.strip())[-1]
         stated = re.sub(r"(?i)^\s*(#+ )?(the )?(final )?answer( is:?|\s?:)", "", last_line)
-        assert stated.strip(" .\t") in names
+        assert stated.strip(" .\t").lower() in {name.lower() for name in names}

@@ -52,7 +52,9 @@ BOARD_GAMES: dict[str, Rules] = {
         mover_prefix="[BW] ",
         first_board_line=2,
     ),
-    "chess": Rules("Chess. The position is given as FEN, the moves in standard notation.", ("Black", "White")),
+    "chess": Rules(
+        "Chess. The position is given as FEN, the moves in standard notation.", ("Black", "White"), exact_case=True
+    ),
     "checkers": Rules(
         "Checkers: men move one step diagonally forward, o up and + down; jumping over an enemy piece captures it and "
         "is compulsory. Kings (8 of o, * of +) move both ways. Who cannot move loses.",
