@@ -161,21 +161,28 @@ def test_the_settings_and_games_are_those_of_the_adapter() -> None:
     rows = {cells[0].strip("`"): cells[1] for cells in rows_in(text, "setting")}
     assert set(rows) == {field.name for field in dataclasses.fields(OpenSpielSettings)}
     defaults = get_env_adapter("openspiel", {"game_types": "tic_tac_toe"}).settings
-    for name in ("num_tasks_per_case", "seed", "reward_mode", "value_budget_ms"):
+    for name in ("num_tasks_per_case", "on_shortage", "seed", "reward_mode", "value_budget_ms"):
         assert rows[name] == f"{getattr(defaults, name):{'g' if name == 'value_budget_ms' else ''}}", name
     listed = [case for cells in rows_in(text, "`game_types`") for case in re.findall(r"`([^`]+)`", cells[1])]
-    assert listed == AVAILABLE_CASES
+    assert sorted(listed) == sorted(AVAILABLE_CASES)
+    measured = [cells[0].strip("`") for cells in rows_in(text, "case")]
+    assert sorted(measured) == sorted(AVAILABLE_CASES)
 
 
-def test_the_example_task_and_the_answers_are_read_as_the_page_says() -> None:
+def test_the_example_tasks_and_the_answers_are_read_as_the_page_says() -> None:
     text = text_of("environments.md")
+    examples = re.findall(r"task\s(\d+) of `([^`]+)`[^`]*?```\n(.*?)```", re.sub(r"`(\d|/|-)+`", "", text), re.DOTALL)
+    assert [case for _, case, _ in examples] == ["tic_tac_toe", "leduc_poker", "backgammon"]
+    for task_id, case, shown in examples:
+        challenge = get_env_adapter("openspiel", {"game_types": case}).generate(int(task_id))
+        lines = [
+            line
+            for message in challenge.messages
+            for line in [message["role"], *("    " + line for line in message["content"].splitlines())]
+        ]
+        assert shown == "\n".join(lines) + "\n", case
     adapter = get_env_adapter("openspiel", {"game_types": "tic_tac_toe"})
     challenge = adapter.generate(7)
-    shown = "\n".join(
-        f"{message['role']}\n" + "".join(f"    {line}\n" for line in message["content"].splitlines())
-        for message in challenge.messages
-    ).replace("\n\n", "\n")
-    assert shown in text
     assert adapter.evaluate("1", challenge).value == 0.5 and adapter.evaluate("4", challenge).value == 0
     assert repr(adapter.evaluate("1", challenge)) in text
     state = state_of("tic_tac_toe", challenge.extra["history"])

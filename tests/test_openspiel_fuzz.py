@@ -21,11 +21,12 @@ from openspiel_adapter import OpenSpielAdapter
 
 SLOW_ANSWERS = int(os.environ.get("OPENSPIEL_FUZZ_ANSWERS", "5000"))
 TASKS = 12
-PIECES = (
+_PIECES = (
     "¦ ¦\n¦\t¦\r\n¦.¦,¦, ¦ or ¦ and ¦not ¦-¦–¦->¦ -> ¦/¦|¦;¦:¦!¦?¦(¦)¦[¦]¦{¦}¦$¦#¦### ¦*¦**¦`¦'¦\"¦\\boxed{"
     "¦Answer: ¦The answer is ¦Final answer: ¦answer¦I think ¦<think>¦</think>¦<thinking>¦<answer>¦</answer>"
     "¦\u200b¦\u202e¦\ufeff¦\x00¦\ud800¦٣¦５¦²¦ſ¦K¦0¦1¦5¦9¦-1¦1e0¦0x1¦00¦a¦A¦h¦pass¦PASS¦bid ¦Bar/¦off¦Choose ¦roll"
-).split("¦")
+)
+PIECES = _PIECES.split("¦")
 
 
 def a_text(rng: random.Random, moves: list[tuple[int, str]], full_texts: list[str], prompt: str) -> str:

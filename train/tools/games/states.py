@@ -24,6 +24,9 @@ from games.prompts import MAX_PROMPT_CHARS, build_messages, case_rules, prompt_c
 
 TERMINAL, CHANCE = pyspiel.PlayerId.TERMINAL.value, pyspiel.PlayerId.CHANCE.value
 
+# Where there are more moves, they cannot all lead to one state.
+_FEW_MOVES = 4
+
 # The table of a game that has no state left to give ends after this many random games in a row without a new one.
 MAX_MISSES = 10_000
 
@@ -45,7 +48,7 @@ class StateTable:
         self._seed = seed
         self._max_random_steps = max_random_steps
         self._skip = skip
-        self._one_move_per_text = case_rules(case).one_move_per_text
+        self._rules = case_rules(case)
         self._histories: list[tuple[int, ...]] = []
         self._prompts_seen: set[bytes] = set()
         self._games_played = 0
@@ -75,7 +78,7 @@ class StateTable:
             if history is None:
                 continue
             state = play(self._case, history)
-            if self._one_move_per_text and len(shown_moves(case_rules(self._case), state)) < 2:
+            if self._is_forced(state):
                 continue
             messages = build_messages(self._case, state)
             if prompt_chars(messages) > MAX_PROMPT_CHARS:
@@ -88,6 +91,13 @@ class StateTable:
                 self._histories.append(history)
                 return
         self._exhausted = True
+
+    def _is_forced(self, state: Any) -> bool:
+        """Whether actions that look different all do the same: in backgammon, 16/11/7 and 16/12/7."""
+        if not self._rules.one_move_per_text:
+            return False
+        moves = shown_moves(self._rules, state)
+        return len(moves) <= _FEW_MOVES and len({str(state.child(action)) for action, _ in moves}) < 2
 
     def _candidate(self, number: int) -> tuple[int, ...] | None:
         """One decision, chosen evenly among those of random game `number`; None when that game had none."""
