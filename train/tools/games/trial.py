@@ -30,7 +30,7 @@ def fault_of(name: str) -> str | None:
             for decision in decisions[:: max(1, len(decisions) // 20)]:
                 lengths.append(prompt_chars(build_messages(case, play(case, history[:decision]))))
     except SettingsError as error:
-        return f"is refused: {error}"
+        return str(error)
     except (pyspiel.SpielError, ValueError, IndexError, KeyError, MemoryError) as error:
         return f"cannot be played: {str(error).partition(chr(10))[0] or error!r}: check its parameters"
     if not lengths:
