@@ -166,7 +166,7 @@ def test_what_cannot_be_selected_is_refused_with_the_reason(settings: dict[str, 
         ("leduc_poker(starting_player=3)", "check its parameters"),
         ("goofspiel(num_turns=0)", "check its parameters"),
         ("pig(winscore=0)", "check its parameters"),
-        ("goofspiel(num_cards=900)", "needs prompts of more than 6000 characters"),
+        ("goofspiel(num_cards=600)", "needs prompts of more than 6000 characters"),
         ("mfg_crowd_modelling", "is a mean-field game"),
     ],
 )
