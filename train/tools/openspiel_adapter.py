@@ -45,6 +45,7 @@ from games.cases import (
 from games.prompts import build_messages, case_rules, shown_moves
 from games.states import StateTable, play, state_of
 from games.values import action_value, simulations_for
+from games.whole_games import check_opponents, game_task, is_game, opening
 
 __all__ = [
     "AVAILABLE_CASES",
@@ -95,6 +96,20 @@ class OpenSpielSettings:
     """`outcome`: the value of the state after the move; `legal`: 1 for a legal move."""
     value_budget_ms: Annotated[float, Field(gt=0, le=10_000)] = 25.0
     """What one `outcome` value may cost on one core on average; it sets a fixed number of simulations per game."""
+    mode: Literal["state", "game"] = "state"
+    """`state`: a task is one decision; `game`: a whole game, turn by turn, which these settings below are for."""
+    opponents: StrList = field(default_factory=lambda: ["random"])
+    """`random`, `mcts(100)`, `mcts(1000,50)`, `self`. Several: the next one comes when the one before is beaten."""
+    promote_at: Annotated[float, Field(gt=0, le=1)] = 0.6
+    """The share of games won at which the next opponent comes."""
+    promote_games: PositiveInt = 200
+    """Over so many of the latest games of a case, at least."""
+    tries: PositiveInt = 3
+    """Answers to a turn, until one is legal; then the game is lost."""
+    max_turns: PositiveInt = 100
+    """Moves of the model; a game that is not over then is lost."""
+    history_turns: Annotated[NonNegativeInt | None, BeforeValidator(_none_of_text)] = None
+    """Earlier turns that are shown with a turn; None: all."""
 
 
 class OpenSpielAdapter:
@@ -108,15 +123,26 @@ class OpenSpielAdapter:
             self.settings.cases, self.settings.game_types, self.settings.game_list, self.settings.game_configs
         )
         self._cases = [load_case(name) for name in names]
+        self._opponents = check_opponents(self.settings.opponents)
         self._tables = [self._new_table(case) for case in self._cases]
 
     def _new_table(self, case: Case) -> StateTable:
         skip = functools.partial(_all_moves_equal, case) if self.settings.drop_equal_moves else None
         return StateTable(case, self.settings.seed, self.settings.max_random_steps, skip)
 
+    @property
+    def plays_games(self) -> bool:
+        """Whether a task is a whole game, which `games.whole_games.new_match` begins and `evaluate` cannot score."""
+        return self.settings.mode == "game"
+
+    @property
+    def agent_loop(self) -> str | None:
+        """The agent loop that plays its tasks turn by turn, or None where a task is one question and one answer."""
+        return "openspiel_game" if self.plays_games else None
+
     def num_tasks(self) -> int:
         """How many tasks there are. With on_shortage=cap it finds every state first, and warns of what is missing."""
-        if self.settings.on_shortage == "refuse":
+        if self.settings.on_shortage == "refuse" or self.plays_games:
             return len(self._cases) * self.settings.num_tasks_per_case
         return self._ends[-1]
 
@@ -137,6 +163,8 @@ class OpenSpielAdapter:
 
         `generate` finds them as they are asked for; this moves a shortage to the start of a run.
         """
+        if self.plays_games:
+            return
         if self.settings.on_shortage == "cap":
             self.num_tasks()
             return
@@ -146,12 +174,14 @@ class OpenSpielAdapter:
     def generate(self, task_id: int) -> Challenge:
         if not 0 <= task_id < self.num_tasks():
             raise IndexError(f"task id {task_id} is outside 0 … {self.num_tasks() - 1}")
-        if self.settings.on_shortage == "refuse":
+        if self.settings.on_shortage == "refuse" or self.plays_games:
             index, number = divmod(task_id, self.settings.num_tasks_per_case)
         else:
             index = bisect_right(self._ends, task_id)
             number = task_id - (self._ends[index - 1] if index else 0)
         case = self._cases[index]
+        if self.plays_games:
+            return self._game(task_id, case, number)
         history = self._tables[index].history(number)
         state = play(case, history)
         extra = {
@@ -163,6 +193,13 @@ class OpenSpielAdapter:
         }
         return Challenge(self.name, task_id, build_messages(case, state), extra)
 
+    def _game(self, task_id: int, case: Case, number: int) -> Challenge:
+        settings = self.settings
+        extra = game_task(
+            case, number, settings.seed, self._opponents, settings.tries, settings.max_turns, settings.history_turns
+        )
+        return Challenge(self.name, task_id, opening(extra), extra)
+
     def evaluate(self, response: str, challenge: Challenge) -> Score:
         """Metrics: `answered` (in the right form), `legal`, and `value`, which is the reward."""
         question = _Question(challenge)
@@ -171,16 +208,20 @@ class OpenSpielAdapter:
         legal = float(answer.action is not None)
         return Score(value, {"answered": float(answer.answered), "legal": legal, "value": value})
 
-    def reference_answer(self, challenge: Challenge) -> str:
+    def reference_answer(self, challenge: Challenge) -> str | None:
         """The number of the move with the highest outcome value, the lowest number among equals.
 
-        It values every legal move, so it costs that many times `value_budget_ms`.
+        It values every legal move, so it costs that many times `value_budget_ms`. A whole game has none.
         """
+        if is_game(challenge.extra):
+            return None
         question = _Question(challenge)
         moves = shown_moves(case_rules(question.case), question.state)
         return str(max([action for action, _ in moves], key=question.outcome))
 
-    def random_answer(self, challenge: Challenge, seed: int) -> str:
+    def random_answer(self, challenge: Challenge, seed: int) -> str | None:
+        if is_game(challenge.extra):
+            return None
         legal = _Question(challenge).state.legal_actions()
         return str(legal[int(random.Random(f"{seed}:{challenge.task_id}").random() * len(legal))])
 
@@ -198,6 +239,11 @@ class _Question:
 
     def __init__(self, challenge: Challenge) -> None:
         extra = challenge.extra
+        if is_game(extra):
+            raise EnvError(
+                f"task {challenge.task_id} is a whole game (mode=game), which one answer does not play: use the agent "
+                "loop openspiel_game (GAME_MODE=game), or mode=state"
+            )
         try:
             self.game, self.history = extra["game"], extra["history"]
             self.mode, self.simulations = extra["reward_mode"], int(extra["simulations"])
