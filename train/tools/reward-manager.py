@@ -22,16 +22,11 @@ other exception is a bug of an adapter, since no text may make it raise, and sto
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections import deque
 from typing import Any
 
 from env_adapter import Challenge, EnvError, Score, SettingsError, canonical_env_name, shared_env_adapter
+from env_faults import FaultCounter, watched
 
-logger = logging.getLogger("reward-manager")
-
-WINDOW, LEAST = 100, 20
 RESERVED_METRICS = {
     "score": "it is the reward",
     "reward": "verl's validation has one of its own",
@@ -42,28 +37,7 @@ FROM_VERL = {"reward_router_address", "reward_model_tokenizer"}
 """Passed by verl where a reward model is served."""
 
 
-class FaultCounter:
-    """Counts the answers that could not be scored. Safe to call from any thread."""
-
-    def __init__(self) -> None:
-        self.recent: deque[bool] = deque(maxlen=WINDOW)
-        self.num_answers = self.num_faults = 0
-        self.lock = threading.Lock()
-
-    def count(self, is_fault: bool) -> float:
-        """Returns the share of all answers of this process, this one included, that could not be scored."""
-        with self.lock:
-            self.recent.append(is_fault)
-            self.num_answers += 1
-            self.num_faults += is_fault
-            return self.num_faults / self.num_answers
-
-    def exceed(self, limit: float) -> bool:
-        with self.lock:
-            return len(self.recent) >= LEAST and sum(self.recent) > limit * len(self.recent)
-
-
-faults = FaultCounter()
+faults = FaultCounter("reward-manager.py")
 
 
 def compute_score(
@@ -79,23 +53,10 @@ def compute_score(
     "env_error" is the share of this worker's answers, so far, that could not be scored. `data_source` and
     `ground_truth` are verl's and not needed. Raises EnvError for an answer that cannot be scored.
     """
-    try:
+    with watched(faults, 0.0, f"scoring {data_source!r}"):
         limit = _checked_limit(env_error_limit, kwargs)
+    with watched(faults, limit, f"scoring {data_source!r}"):
         score = _evaluate(solution_str, extra_info)
-    except EnvError as error:
-        faults.count(True)
-        _log_fault(error)
-        if faults.exceed(limit):
-            reason = (
-                f"{sum(faults.recent)} of the last {len(faults.recent)} answers could not be scored, more than "
-                f"env_error_limit={limit:g}: mend the environment; the last fault was: {error}"
-            )
-            _stop_run(reason)
-            raise EnvError(reason) from error
-        raise
-    except Exception as error:
-        _stop_run(f"scoring {data_source!r} failed, and not for the answer: {type(error).__name__}: {error}")
-        raise
     return {"score": score.value, **score.metrics, "env_error": faults.count(False)}
 
 
@@ -129,35 +90,3 @@ def _checked_limit(limit: Any, others: dict[str, Any]) -> float:
     if not 0 <= share <= 1:
         raise SettingsError(f"reward_kwargs.env_error_limit={limit!r}: a share of the answers is wanted, from 0 to 1")
     return share
-
-
-def _log_fault(error: EnvError) -> None:
-    if faults.num_faults <= 3:
-        logger.error("an answer could not be scored and is left out", exc_info=error)
-    elif faults.num_faults % 100 == 0:
-        logger.error("%d of %d answers could not be scored: %s", faults.num_faults, faults.num_answers, error)
-
-
-def _stop_run(reason: str) -> None:
-    """Make verl's trainer, another process, raise a ValueError that ends with the reason; outside of a run, only log.
-
-    An exception from a reward function cannot do it (see above), nor can the end of this process. The trainer reads
-    the status of every prompt from its TransferQueue and raises on one that it does not know
-    (verl/trainer/ppo/v1/replay_buffer.py, `_sync_metadata_from_transfer_queue`). verl's older trainer has no queue and
-    stops by the exception itself.
-    """
-    logger.error("stopping the run: %s", reason)
-    # Imported here: they take seconds, and a program that only scores answers does without them.
-    import ray
-    import transfer_queue
-
-    if not ray.is_initialized():
-        return
-    try:
-        transfer_queue.kv_put(
-            key="reward-manager",
-            partition_id="train",
-            tag={"is_prompt": True, "global_steps": 0, "status": f"stopped by reward-manager.py: {reason}"},
-        )
-    except AssertionError:
-        logger.exception("there is no TransferQueue to stop the run by (trainer.use_v1=false?)")
