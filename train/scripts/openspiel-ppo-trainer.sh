@@ -9,6 +9,9 @@
 # and comes last. Settings are environment variables, or lines of .env (see .env.example):
 #   AGENT_MODEL_REPO_ID   a hub id, downloaded to train/models, or a local directory
 #   GAME_TYPES            games, with commas between them, when none are given as arguments
+#   GAME_MODE=state|game  state: single decisions; game: whole games, turn by turn (train/config/openspiel_game.yaml)
+#   GAME_OPPONENTS        whole games: random, mcts(50), mcts(50,10) or self; several: each when the one before is beaten
+#   GAME_ANSWER_TOKENS    whole games: the most that the model may say in one turn
 #   ENABLE_LORA=0|1       1: LoRA; 0: all weights. LORA_RANK, LORA_ALPHA, LORA_EXCLUDE_MODULES, LORA_ADAPTER_PATH
 #   LEARNING_RATE         in place of the recipe's
 #   LAYERED_SUMMON=0|1    gather LoRA weights layer by layer: less GPU memory
@@ -34,27 +37,28 @@ split_arguments "$@"
 export GAME_TYPES=${GAME_TYPES:-}
 
 one_of DRY_RUN "${DRY_RUN:=0}" 0 1
+recipe=$(game_recipe) || exit
 choose_lora
 choose_verl
 choose_profile
 choose_backends
 choose_wandb
-name_run "openspiel-${GAME_TYPES:-all}" "$VERITAS_ROOT/train/artifacts/RL/checkpoints"
+name_run "${recipe/_/-}-${GAME_TYPES:-all}" "$VERITAS_ROOT/train/artifacts/RL/checkpoints"
 choose_resume
 choose_model
 overrides+=("${user_overrides[@]}")
-command=("$VERITAS_PYTHON" -m verl.trainer.main_ppo --config-path "$VERITAS_ROOT/train/config" --config-name openspiel
+command=("$VERITAS_PYTHON" -m verl.trainer.main_ppo --config-path "$VERITAS_ROOT/train/config" --config-name "$recipe"
     "${overrides[@]}")
 
 if ((DRY_RUN)); then
-    check_recipe openspiel "${overrides[@]}" | mask_secrets
+    check_recipe "$recipe" "${overrides[@]}" | mask_secrets
     show_command "${command[@]}" | mask_secrets
     exit
 fi
 refuse_to_join_ray
 need_free_disk "$VERITAS_ROOT/train/artifacts"
 need_open_spiel
-check_recipe openspiel "${overrides[@]}" >/dev/null
+check_recipe "$recipe" "${overrides[@]}" >/dev/null
 fetch_model
 lock_run
 record_start "${command[@]}"

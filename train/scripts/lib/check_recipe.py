@@ -19,6 +19,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+ONE_ANSWER = "single_turn_agent"  # verl's own agent loop
+
 
 class RecipeError(ValueError):
     """Something in the recipe, a variable or an override that the user can mend."""
@@ -109,8 +111,33 @@ def check_env(config: DictConfig) -> None:
             raise
         print("note: open_spiel is not installed, so the games were not checked; a run installs it", file=sys.stderr)
         return
+    check_agent_loop(config, settings["env"], getattr(adapter, "agent_loop", None))
     if tasks < 1:
         raise RecipeError(f"env {settings['env']} has no tasks with {settings.get('adapter_config')}")
+
+
+def check_agent_loop(config: DictConfig, env: str, wanted: str | None) -> None:
+    """Raises RecipeError where tasks and agent loop do not fit, or a reply does not fit into a response."""
+    agent = config.actor_rollout_ref.rollout.agent
+    if agent.default_agent_loop != (wanted or ONE_ANSWER):
+        raise RecipeError(
+            f"the tasks of env {env} need the agent loop {wanted or ONE_ANSWER}, and default_agent_loop is "
+            f"{agent.default_agent_loop}: whole games take GAME_MODE=game, single decisions GAME_MODE=state"
+        )
+    if not wanted:
+        return
+    try:
+        loops = {loop.name: loop for loop in OmegaConf.load(agent.agent_loop_config_path)}
+        answer_tokens = loops[wanted].get("answer_tokens", 0)
+    except (OSError, KeyError, TypeError, AttributeError, OmegaConfBaseException) as error:
+        raise RecipeError(
+            f"agent_loop_config_path={agent.agent_loop_config_path} is no list with an agent loop {wanted}: {error!r}"
+        ) from error
+    if answer_tokens > config.data.max_response_length:
+        raise RecipeError(
+            f"GAME_ANSWER_TOKENS={answer_tokens} is more than data.max_response_length="
+            f"{config.data.max_response_length}, which holds the turns of a game: raise one or lower the other"
+        )
 
 
 def main() -> int:

@@ -22,6 +22,19 @@ split_arguments() {
     done
 }
 
+# The recipe of the openspiel script: single decisions or whole games.
+game_recipe() {
+    one_of GAME_MODE "${GAME_MODE:-state}" state game
+    [[ -z ${GAME_ANSWER_TOKENS:-} ]] || whole_number GAME_ANSWER_TOKENS "$GAME_ANSWER_TOKENS" 1
+    if [[ ${GAME_MODE:-state} == game ]]; then
+        printf openspiel_game
+    else
+        [[ -z ${GAME_OPPONENTS:-} ]] ||
+            die "GAME_OPPONENTS=$GAME_OPPONENTS would be ignored with single decisions: set GAME_MODE=game, or unset it"
+        printf openspiel
+    fi
+}
+
 choose_lora() {
     one_of ENABLE_LORA "${ENABLE_LORA:-1}" 0 1
     one_of LAYERED_SUMMON "${LAYERED_SUMMON:-0}" 0 1

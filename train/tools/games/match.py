@@ -49,6 +49,17 @@ class Result:
     def won(self) -> bool:
         return self.score > 0.5
 
+    @property
+    def metrics(self) -> dict[str, float]:
+        """`won`, `forfeited` and `unfinished` (see `ending`), 0 or 1 each; `turns` and `illegal`, counted."""
+        return {
+            "won": float(self.won),
+            "forfeited": float(self.ending == "illegal"),
+            "unfinished": float(self.ending == "unfinished"),
+            "turns": float(self.turns),
+            "illegal": float(self.illegal),
+        }
+
 
 class Match:
     """Call `advance` until `over`, and `answer` in between. Not safe for use by several threads at once.
@@ -120,12 +131,19 @@ class Match:
         elif own:
             self._end("illegal")
         else:
-            legal = self._state.legal_actions()
-            self._play(seat, legal[self._luck("move", self._moves) % len(legal)])
+            self._play_at_random(seat)
 
     def give_up(self) -> None:
-        """End a game that cannot go on for want of room: the chat has become too long for the model."""
-        self._end("unfinished")
+        """For want of room: the chat of the model that is asked has become too long for it. Its own game ends; for
+        another seat, a random legal move is played."""
+        if self.to_answer in (None, self.seat):
+            self._end("unfinished")
+        else:
+            self._play_at_random(self.to_answer)
+
+    def _play_at_random(self, seat: int) -> None:
+        legal = self._state.legal_actions()
+        self._play(seat, legal[self._luck("move", self._moves) % len(legal)])
 
     def _deal(self) -> None:
         self._deals += 1
