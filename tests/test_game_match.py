@@ -127,6 +127,8 @@ def test_returns_become_scores() -> None:
     assert score_of(load_case("leduc_poker"), [-13.0, 13.0], 1) == 1.0
     assert score_of(load_case("leduc_poker"), [1.0, -1.0], 0) == pytest.approx(14 / 26)
     assert score_of(load_case("blackjack"), [0.0], 0) == 0.5
+    gin = load_case("gin_rummy")
+    assert [score_of(gin, [points, -points], 0) for points in (-123.0, 0.0, 30.0, 123.0)] == [0.0, 0.5, 0.7, 1.0]
     hearts = load_case("hearts")
     assert [score_of(hearts, [26.0, 10.0, 10.0, 6.0], player) for player in range(4)] == [1.0, 0.5, 0.5, 0.0]
     assert [score_of(load_case("euchre"), [2.0, -2.0, 2.0, -2.0], player) for player in range(4)] == [1, 0, 1, 0]

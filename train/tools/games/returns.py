@@ -10,19 +10,21 @@ from collections.abc import Sequence
 
 from games.cases import Case
 
+# OpenSpiel's bound is ±123 points, which nobody reaches: even its own bot seldom wins more than these.
+BOUNDS: dict[str, tuple[float, float]] = {"gin_rummy": (-75.0, 75.0)}
+
 
 def score_of(case: Case, returns: Sequence[float], player: int) -> float:
     """The share of the way from the game's worst return to its best; with more than two players, the rank.
 
-    The bounds are those of OpenSpiel, as evaluations of whole games have them. They are reached in play, but for gin
-    rummy (its bounds are ±123, games end within ±80), where a win is worth 0.6 rather than 1. The rank is the share of
-    the opponents that got less, counting half of those that got as much; a partner is no opponent.
+    The bounds are those that OpenSpiel gives the game, as evaluations of whole games have them, but for `BOUNDS`. The
+    rank is the share of the opponents that got less, counting half of those that got as much; a partner is no opponent.
     """
     if len(returns) > 2:
         rivals = [value for other, value in enumerate(returns) if other not in team_of(case, player)]
         beaten = sum((returns[player] > value) + (returns[player] == value) / 2 for value in rivals)
         return beaten / len(rivals)
-    low, high = case.game.min_utility(), case.game.max_utility()
+    low, high = BOUNDS.get(case.short_name, (case.game.min_utility(), case.game.max_utility()))
     return min(max((returns[player] - low) / (high - low), 0.0), 1.0)
 
 
