@@ -29,6 +29,7 @@ GRPO_PROFILES = sorted(path.stem for path in (CONFIG / "profile").glob("*.yaml")
 SFT_PROFILES = sorted(path.stem for path in (CONFIG / "sft_profile").glob("*.yaml"))
 # recipe, the verl config that it extends, environment, overrides
 CASES = {
+    **{f"openspiel_game-{p}-lora": ("openspiel_game", "ppo_trainer", {"PROFILE": p}, []) for p in GRPO_PROFILES},
     **{f"openspiel-{p}-lora": ("openspiel", "ppo_trainer", {"PROFILE": p}, []) for p in GRPO_PROFILES},
     **{
         f"openspiel-{p}-full": ("openspiel", "ppo_trainer", {"PROFILE": p, "TUNING": "full"}, []) for p in GRPO_PROFILES
@@ -118,14 +119,18 @@ def test_lora_leaves_out_the_head_and_the_embedding(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tuning", ["lora", "full"])
-def test_verl_accepts_the_values_of_every_section(tuning: str, monkeypatch: pytest.MonkeyPatch, tiny: Path) -> None:
+@pytest.mark.parametrize(
+    ("recipe", "tuning"), [("openspiel", "lora"), ("openspiel", "full"), ("openspiel_game", "lora")]
+)
+def test_verl_accepts_the_values_of_every_section(
+    recipe: str, tuning: str, monkeypatch: pytest.MonkeyPatch, tiny: Path
+) -> None:
     """verl converts sections to dataclasses long after start, where a wrong type costs a model load."""
     from verl.utils.config import omega_conf_to_dataclass
 
     monkeypatch.setenv("TUNING", tuning)
     monkeypatch.setenv("AGENT_MODEL_PATH", str(tiny))
-    config = composed("openspiel")
+    config = composed(recipe)
     for section in ("model", "actor", "rollout"):  # verl rewrites ref before it converts it
         omega_conf_to_dataclass(config.actor_rollout_ref[section])
     omega_conf_to_dataclass(config.algorithm)
