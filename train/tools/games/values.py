@@ -1,73 +1,75 @@
-"""What a move is worth: the value, in [0, 1], of the state that it leads to, for the player who made it.
+"""What a move is worth, in [0, 1]: the value, for the player who makes it, of the state that it leads to.
 
-    action_value("tic_tac_toe", "3 2 4 7 6 0 8", 1, 1562)   → 1.0: it wins at once
-    action_value("tic_tac_toe", "3 2 4 7 6 0 8", 5, 1562)   → 0.5: it holds the draw
+    action_value("tic_tac_toe", "3 2 4 7 6 0 8", 1, 2000)   → 1.0: it wins at once
+    action_value("tic_tac_toe", "3 2 4 7 6 0 8", 5, 2000)   → 0.5: it holds the draw
+    action_rank("tic_tac_toe", "3 2 4 7 6 0 8", 5, 2000)    → 0.0: it is the worst of the two
 
-The value comes from OpenSpiel's own MCTS, rooted at the successor: exact where the search solves the game, else the
-mean of its simulations. Against exact minimax, one random playout ranks two moves rightly in 51 to 61 % of pairs, this
-in 93 to 100 %; the exception is dots and boxes long before its end (48 % on 2×2 from any depth), where the search would
-need transpositions. Reading the children of one search at the parent is worse (71 to 91 %): most get few visits.
+Each game has an estimator of the expected return (`games.estimators`). Values are pure functions of their arguments:
+random numbers come from what the mover knows, and a budget is a number of simulations, never a time. How rightly they
+rank moves, and what they cost, is measured by `benchmarks/openspiel_rewards.py`.
 """
 
 from __future__ import annotations
 
 import functools
-from hashlib import sha256
-from typing import Any
+import math
+from collections.abc import Callable
 
 import pyspiel
 
-from games.cases import Case, load_case
-from games.states import state_of
+from games.cases import Case
+from games.estimators import (
+    alphabeta,
+    backgammon,
+    battleship,
+    cribbage,
+    dots_and_boxes,
+    exact,
+    gin_rummy,
+    goofspiel,
+    liars_dice,
+    phantom_ttt,
+    sampling,
+    search,
+)
+from games.estimators.decision import Decision, decision_of
+from games.value_costs import MIN_SIMULATIONS, simulations_for
 
-UCT_C = 1.4
-MIN_SIMULATIONS, MAX_SIMULATIONS = 16, 4000
-_TREE_MB = 100  # a tree of 4000 simulations on the widest board takes a third of it
+__all__ = ["action_rank", "action_value", "estimate", "ranked_moves", "simulations_for"]
 
-# Microseconds of one simulation, from states of random games (`benchmarks/openspiel_tasks.py`). They are constants so
-# that the number of simulations, and with it every reward, is the same on a fast machine and on a slow one. They were
-# taken on two busy cores: alone on a core, and where a search solves its state early, a value costs half the budget.
-SIMULATION_US = {
-    "tic_tac_toe": 16,
-    "connect_four": 19,
-    "hex(board_size=5)": 11,
-    "hex(board_size=7)": 20,
-    "hex(board_size=9)": 36,
-    "breakthrough(rows=6,columns=6)": 24,
-    "breakthrough(rows=8,columns=8)": 60,
-    "clobber(rows=5,columns=5)": 12,
-    "clobber(rows=6,columns=6)": 16,
-    "clobber(rows=7,columns=7)": 26,
-    "dots_and_boxes(num_rows=3,num_cols=3)": 11,
-    "dots_and_boxes(num_rows=4,num_cols=4)": 20,
-    "dots_and_boxes(num_rows=5,num_cols=5)": 26,
-    "othello": 190,
-    "go(board_size=9)": 130,
-    "go(board_size=13)": 560,
-    "chess": 1100,
-    "checkers": 180,
-    "quoridor(board_size=5)": 10,
-    "quoridor(board_size=7)": 50,
+Estimator = Callable[[Decision, int, int], float]
+
+ESTIMATORS: dict[str, Estimator] = {
+    "backgammon": backgammon.utility,
+    "battleship": battleship.utility,
+    "blackjack": exact.blackjack,
+    "checkers": alphabeta.utility,
+    "chess": alphabeta.utility,
+    "cribbage": cribbage.utility,
+    "dots_and_boxes": dots_and_boxes.utility,
+    "gin_rummy": gin_rummy.utility,
+    "goofspiel": goofspiel.utility,
+    "leduc_poker": exact.leduc,
+    "liars_dice": liars_dice.utility,
+    "phantom_ttt": phantom_ttt.utility,
+    "pig": exact.pig,
 }
 
+# Games whose returns lie far inside their bounds: (what is even, what is a lot), in the game's own unit. The value is
+# 1/2 + 1/2 tanh((return - even) / a lot), which keeps every ranking; "a lot" gives 0.88.
+SCALES: dict[str, tuple[float, float]] = {
+    "battleship": (0.0, 0.2),  # of a ship, which is worth 1, for one shot
+    "cribbage": (0.0, 10.0),  # points of one deal
+    "euchre": (0.0, 2.0),  # points: 1 for most hands that are made, 2 for a march or for setting the other side
+    "gin_rummy": (0.0, 25.0),  # points: about one knock with a bonus
+    "hearts": (19.5, 6.5),  # 26 less the points taken: an even share, and no point at all
+    "leduc_poker": (0.0, 5.0),  # chips: what the first round can cost
+}
 
-def simulations_for(case: Case, budget_ms: float) -> int:
-    """How many simulations one value may cost: the budget over the measured cost of one, within the limits."""
-    return int(min(max(budget_ms * 1000 / _simulation_us(case), MIN_SIMULATIONS), MAX_SIMULATIONS))
-
-
-def _simulation_us(case: Case) -> float:
-    """The measured cost; for another size of a measured game, scaled by length × actions; else 1 µs a ply."""
-    if case.name in SIMULATION_US:
-        return SIMULATION_US[case.name]
-    for name, cost in SIMULATION_US.items():
-        if name.partition("(")[0] == case.short_name:
-            return max(10.0, cost * _size(case) / _size(load_case(name)))
-    return max(10.0, float(case.game.max_game_length()))
-
-
-def _size(case: Case) -> int:
-    return case.game.max_game_length() * case.game.num_distinct_actions()
+# `rank` values at most so many moves: the one that was chosen and others drawn from the rest.
+MAX_RANKED_MOVES = 40
+RANK_BUDGET = 10  # a rank costs about as much as so many values, on its first use in a state
+DECIMALS = 9  # beyond them, processors differ in the order of their sums
 
 
 @functools.lru_cache(maxsize=16_384)
@@ -76,29 +78,58 @@ def action_value(name: str, history: str, action: int, simulations: int) -> floa
 
     The same arguments give the same value in every process. Raises EnvError when the history is not one of the game's.
     """
-    state = state_of(name, history)
-    mover = state.current_player()
-    seed = int.from_bytes(sha256(f"{name}|{history}|{action}".encode()).digest()[:4], "big") >> 1  # a C int
-    game = load_case(name).game
-    low, high = game.min_utility(), game.max_utility()
-    utility = _utility(game, state.child(action), mover, simulations, seed)
+    return estimate(decision_of(name, history), action, simulations)
+
+
+def estimate(decision: Decision, action: int, simulations: int) -> float:
+    """The value itself, worked out anew."""
+    utility = estimator_of(decision.case)(decision, action, simulations)
+    return round(_normalised(decision.case, utility), DECIMALS)
+
+
+def action_rank(name: str, history: str, action: int, simulations: int) -> float:
+    """Where a legal action stands among all: 1 for the best, 0 for the worst, between by value; 1 where all are equal.
+
+    All legal moves are valued, at most RANK_BUDGET times as many simulations being shared among them, and kept. Of more
+    than MAX_RANKED_MOVES a fixed draw is valued, and an action outside it stands against the draw, cut to [0, 1].
+    Raises EnvError as `action_value` does.
+    """
+    moves = ranked_moves(name, history)
+    share = max(min(simulations, MIN_SIMULATIONS), simulations * RANK_BUDGET // max(len(moves), RANK_BUDGET))
+    values = [action_value(name, history, one, share) for one in moves]
+    low, high = min(values), max(values)
+    value = action_value(name, history, action, share)
+    if high == low:
+        return float(value >= high)
+    return min(max((value - low) / (high - low), 0.0), 1.0)
+
+
+@functools.lru_cache(maxsize=1024)
+def ranked_moves(name: str, history: str) -> tuple[int, ...]:
+    """The legal moves that `action_rank` compares with, in order."""
+    decision = decision_of(name, history)
+    legal = decision.state.legal_actions()
+    if len(legal) > MAX_RANKED_MOVES:
+        legal = sorted(decision.random("ranked").sample(legal, MAX_RANKED_MOVES))
+    return tuple(legal)
+
+
+def estimator_of(case: Case) -> Estimator:
+    """The game's own; for other games a search where nothing is hidden or random, else playouts in sampled worlds."""
+    own = ESTIMATORS.get(case.short_name)
+    players = case.game.num_players()
+    if own and players <= 2:
+        return own
+    kind = case.game.get_type()
+    terminal = kind.reward_model == pyspiel.GameType.RewardModel.TERMINAL
+    if case.hidden or case.stochastic or not terminal or not sampling.two_sides(case.game):
+        return sampling.utility
+    return search.utility
+
+
+def _normalised(case: Case, utility: float) -> float:
+    if case.short_name in SCALES:
+        even, scale = SCALES[case.short_name]
+        return 0.5 + 0.5 * math.tanh((utility - even) / scale)
+    low, high = case.game.min_utility(), case.game.max_utility()
     return min(max((utility - low) / (high - low), 0.0), 1.0)
-
-
-def _utility(game: Any, state: Any, mover: int, simulations: int, seed: int) -> float:
-    """The expected return of `mover`, who need not be the opponent of the player to move: some moves earn another."""
-    while not state.is_terminal():
-        legal = state.legal_actions()
-        if len(legal) > 1:
-            break
-        state.apply_action(legal[0])  # MCTSBot leaves after one visit when the root has one child
-    if state.is_terminal():
-        return state.returns()[mover]
-    evaluator = pyspiel.RandomRolloutEvaluator(1, seed)
-    # Never a time limit: it would make rewards depend on the machine.
-    bot = pyspiel.MCTSBot(game, evaluator, UCT_C, simulations, _TREE_MB, True, seed, False)
-    root = bot.mcts_search(state)
-    if root.outcome:
-        return root.outcome[mover]
-    mean = root.total_reward / root.explore_count  # for the player to move at the root
-    return mean if state.current_player() == mover else game.utility_sum() - mean
