@@ -35,11 +35,15 @@ class Contract:
 CONTRACTS = {
     "openspiel": Contract(
         config={
-            "cases": "tic_tac_toe, connect_four, hex(board_size=5), dots_and_boxes(num_rows=3,num_cols=3), othello",
-            "num_tasks_per_case": 30,
+            # A board, dice, cards, a hidden board, moves at the same time, one player, four players, two pairs.
+            "cases": "tic_tac_toe, hex(board_size=5), dots_and_boxes(num_rows=3,num_cols=3), othello, backgammon, "
+            "pig(winscore=20), leduc_poker, liars_dice, gin_rummy(hand_size=7,knock_card=10), phantom_ttt, battleship, "
+            "goofspiel(num_cards=8), blackjack, hearts, euchre, cribbage",
+            "num_tasks_per_case": 12,
             "value_budget_ms": 2,
         },
         reward_settings={"reward_mode": "legal", "value_budget_ms": 1},
+        scored_ids=16,
     ),
 }
 
