@@ -24,6 +24,7 @@ from games.estimators.decision import decision_of
 from games.states import StateTable, play
 from games.value_costs import MAX_SIMULATIONS, MIN_SIMULATIONS, SIMULATION_US, WITHOUT_SIMULATIONS
 from games.values import action_rank, action_value, estimate, ranked_moves, simulations_for
+from openspiel_adapter import OpenSpielAdapter
 from openspiel_twins import twins
 
 TOOLS = Path(__file__).parents[1] / "train" / "tools"
@@ -367,6 +368,17 @@ def test_the_best_move_has_rank_one_and_equal_moves_all_have() -> None:
     assert action_rank("tic_tac_toe", "3 2 4 7 6 0 8", 5, 500) == 0.0
     first_placement = [action_rank("battleship", "", action, 20) for action in (100, 150, 250)]
     assert first_placement == [1.0, 1.0, 1.0]
+
+
+def test_the_adapter_rewards_ranks_on_demand() -> None:
+    adapter = OpenSpielAdapter({"cases": "tic_tac_toe,leduc_poker", "num_tasks_per_case": 20, "reward_mode": "rank"})
+    for task_id in range(adapter.num_tasks()):
+        challenge = adapter.generate(task_id)
+        assert adapter.evaluate(adapter.reference_answer(challenge), challenge).value == 1.0
+        legal = decision_of(challenge.extra["game"], challenge.extra["history"]).state.legal_actions()
+        ranks = [adapter.evaluate(str(action), challenge).value for action in legal]
+        assert min(ranks) in (0.0, 1.0) and max(ranks) == 1.0
+        assert adapter.evaluate("no idea", challenge).value == 0.0
 
 
 def test_every_available_case_has_a_measured_cost() -> None:

@@ -44,7 +44,7 @@ from games.cases import (
 )
 from games.prompts import build_messages, case_rules, shown_moves
 from games.states import StateTable, play, state_of
-from games.values import action_value, simulations_for
+from games.values import action_rank, action_value, simulations_for
 from games.whole_games import check_opponents, game_task, is_game, opening
 
 __all__ = [
@@ -56,7 +56,7 @@ __all__ = [
     "OpenSpielSettings",
 ]
 
-_REWARD_MODES = ("outcome", "legal")
+_REWARD_MODES = ("outcome", "rank", "legal")
 
 # What the search of drop_equal_moves may cost for one move: it has to see that a game is won or lost, not by how much.
 _EQUAL_MOVES_MS = 2.0
@@ -92,8 +92,9 @@ class OpenSpielSettings:
     """Random moves before the question, at most, not counting chance; None: as deep as games go."""
     drop_equal_moves: bool = False
     """Leave out states in which a short search finds every move worth the same: won or lost whatever is played."""
-    reward_mode: Literal["outcome", "legal"] = "outcome"
-    """`outcome`: the value of the state after the move; `legal`: 1 for a legal move."""
+    reward_mode: Literal["outcome", "rank", "legal"] = "outcome"
+    """`outcome`: the value of the state after the move; `rank`: that value between those of the worst legal move, 0,
+    and of the best, 1; `legal`: 1 for a legal move."""
     value_budget_ms: Annotated[float, Field(gt=0, le=10_000)] = 25.0
     """What one `outcome` value may cost on one core on average; it sets a fixed number of simulations per game."""
     mode: Literal["state", "game"] = "state"
@@ -259,4 +260,6 @@ class _Question:
         return action_value(self.game, self.history, action, self.simulations)
 
     def reward(self, action: int) -> float:
+        if self.mode == "rank":
+            return action_rank(self.game, self.history, action, self.simulations)
         return 1.0 if self.mode == "legal" else self.outcome(action)

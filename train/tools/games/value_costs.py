@@ -18,7 +18,7 @@ WITHOUT_SIMULATIONS = frozenset({"backgammon", "blackjack", "leduc_poker", "pig"
 
 # Microseconds of one simulation: of a search, a playout, a position that alpha-beta looks at, a world, a fleet.
 SIMULATION_US = {
-    "tic_tac_toe": 10,
+    "tic_tac_toe": 2.5,
     "connect_four": 10,
     "hex(board_size=5)": 7,
     "hex(board_size=7)": 11,
