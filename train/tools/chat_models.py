@@ -4,6 +4,8 @@
     model.check(conversations, Sampling())                     # fails early, before anything is loaded or paid for
     answers = model.answer(conversations, seeds, Sampling())   # one Answer per conversation, in the same order
 
+A conversation that goes on is asked again, with what was said; `fits` tells when it has become too long.
+
 Both apply the model's own chat template, as the rollout of the training does.
 """
 
@@ -15,7 +17,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from env_adapter import EnvError, SettingsError
@@ -50,11 +52,22 @@ class Answer:
 class ChatModel(Protocol):
     name: str
 
-    def check(self, conversations: Sequence[Messages], sampling: Sampling) -> None:
-        """Raises SettingsError for what can be known to fail without loading the model."""
+    def check(self, conversations: Sequence[Messages], sampling: Sampling, grows: bool = False) -> None:
+        """Raises SettingsError for what can be known to fail without loading the model.
+
+        `grows`: the conversations go on after the first answer.
+        """
+
+    def fits(self, conversation: Messages, sampling: Sampling) -> bool:
+        """Whether there is room for the conversation and an answer, as far as this is known here."""
 
     def answer(
-        self, conversations: Sequence[Messages], seeds: Sequence[int], sampling: Sampling, max_errors: float = 0.0
+        self,
+        conversations: Sequence[Messages],
+        seeds: Sequence[int],
+        sampling: Sampling,
+        max_errors: float = 0.0,
+        quiet: bool = False,
     ) -> list[Answer]:
         """One answer per conversation. Raises EnvError when more than the share `max_errors` have none."""
 
@@ -66,13 +79,17 @@ class VllmModel:
     directory: Path
     gpu_memory_utilization: float = 0.8
     tensor_parallel_size: int = 1
+    max_context: int = 0
+    """The most tokens that a conversation may grow to; 0: the model's context."""
     name: str = field(init=False)
     _longest: int = field(init=False, default=0)
+    _tokenizer: Any = field(init=False, default=None)
+    _engine: Any = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.name = str(self.directory)
 
-    def check(self, conversations: Sequence[Messages], sampling: Sampling) -> None:
+    def check(self, conversations: Sequence[Messages], sampling: Sampling, grows: bool = False) -> None:
         if not self.directory.is_dir():
             raise SettingsError(f"--model {self.directory}: no such directory (a hub model must be downloaded first)")
         if not (self.directory / "config.json").is_file():
@@ -86,11 +103,8 @@ class VllmModel:
             raise SettingsError(f"--model {self.directory}: cannot be read: {_one_line(error)}") from error
         if not tokenizer.chat_template:
             raise SettingsError(f"--model {self.directory}: its tokenizer has no chat template")
-        texts = [
-            tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-            for messages in conversations
-        ]
-        longest_prompt = max(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])
+        self._tokenizer = tokenizer
+        longest_prompt = max(self._length(messages) for messages in conversations)
         self._longest = longest_prompt + sampling.max_tokens
         context = getattr(config.get_text_config(), "max_position_embeddings", None)
         if context is not None and self._longest > context:
@@ -98,16 +112,52 @@ class VllmModel:
                 f"the longest prompt has {longest_prompt} tokens; with --max-tokens {sampling.max_tokens} that exceeds "
                 f"the model's context of {context}: lower --max-tokens"
             )
+        if not grows:
+            return
+        most = self.max_context or context or 0
+        if not self._longest <= most <= (context or most):
+            raise SettingsError(
+                f"--max-context {most}: the first turn and an answer have up to {self._longest} tokens, the model's "
+                f"context {context}"
+            )
+        self._longest = most
+
+    def fits(self, conversation: Messages, sampling: Sampling) -> bool:
+        return self._length(conversation) + sampling.max_tokens <= self._longest
+
+    def _length(self, conversation: Messages) -> int:
+        text = self._tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
+        return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def answer(
-        self, conversations: Sequence[Messages], seeds: Sequence[int], sampling: Sampling, max_errors: float = 0.0
+        self,
+        conversations: Sequence[Messages],
+        seeds: Sequence[int],
+        sampling: Sampling,
+        max_errors: float = 0.0,
+        quiet: bool = False,
     ) -> list[Answer]:
+        self._engine = self._engine or self._start(sampling.seed)
+        from vllm import SamplingParams
+
+        params = [
+            SamplingParams(
+                temperature=sampling.temperature, top_p=sampling.top_p, max_tokens=sampling.max_tokens, seed=seed
+            )
+            for seed in seeds
+        ]
+        outputs = self._engine.chat(list(conversations), params, use_tqdm=not quiet)
+        best = [output.outputs[0] for output in outputs]
+        return [Answer(each.text, each.finish_reason, len(each.token_ids)) for each in best]
+
+    def _start(self, seed: int) -> Any:
+        """vLLM's engine, for conversations of up to `_longest` tokens."""
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         if self.tensor_parallel_size == 1:
             # The engine in this process: nothing is left behind after Ctrl-C or kill.
             os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         import torch
-        from vllm import LLM, SamplingParams
+        from vllm import LLM
 
         machine: dict[str, object] = {"gpu_memory_utilization": self.gpu_memory_utilization}
         if not torch.cuda.is_available():
@@ -121,23 +171,14 @@ class VllmModel:
                 "max_num_seqs": running,
                 "max_num_batched_tokens": max(2048, running * self._longest),
             }
-        engine = LLM(
+        return LLM(
             model=str(self.directory),
             dtype="bfloat16",
-            seed=sampling.seed,
+            seed=seed,
             max_model_len=self._longest,
             tensor_parallel_size=self.tensor_parallel_size,
             **machine,
         )
-        params = [
-            SamplingParams(
-                temperature=sampling.temperature, top_p=sampling.top_p, max_tokens=sampling.max_tokens, seed=seed
-            )
-            for seed in seeds
-        ]
-        outputs = engine.chat(list(conversations), params, use_tqdm=True)
-        best = [output.outputs[0] for output in outputs]
-        return [Answer(each.text, each.finish_reason, len(each.token_ids)) for each in best]
 
 
 @dataclass
@@ -152,7 +193,7 @@ class ApiModel:
     """Seconds for one request."""
     max_retries: int = 5
 
-    def check(self, conversations: Sequence[Messages], sampling: Sampling) -> None:
+    def check(self, conversations: Sequence[Messages], sampling: Sampling, grows: bool = False) -> None:
         import openai
 
         try:
@@ -174,17 +215,30 @@ class ApiModel:
                 raise SettingsError(f"--model-name is needed: {public_url(self.url)} lists {known}")
             self.name = listed[0]
 
+    def fits(self, conversation: Messages, sampling: Sampling) -> bool:
+        return True  # the server knows
+
     def answer(
-        self, conversations: Sequence[Messages], seeds: Sequence[int], sampling: Sampling, max_errors: float = 0.0
+        self,
+        conversations: Sequence[Messages],
+        seeds: Sequence[int],
+        sampling: Sampling,
+        max_errors: float = 0.0,
+        quiet: bool = False,
     ) -> list[Answer]:
-        return asyncio.run(self._answer_all(conversations, seeds, sampling, max_errors))
+        return asyncio.run(self._answer_all(conversations, seeds, sampling, max_errors, quiet))
 
     async def _answer_all(
-        self, conversations: Sequence[Messages], seeds: Sequence[int], sampling: Sampling, max_errors: float
+        self,
+        conversations: Sequence[Messages],
+        seeds: Sequence[int],
+        sampling: Sampling,
+        max_errors: float,
+        quiet: bool,
     ) -> list[Answer]:
         import openai
 
-        progress = progress_bar(len(conversations), "answers")
+        progress = progress_bar(len(conversations), "answers", quiet)
         slots = asyncio.Semaphore(self.concurrency)
         errors = 0
 

@@ -48,6 +48,11 @@ class Challenge:
     extra: dict[str, Any]
     """JSON values only: all that `evaluate` needs, in any process."""
 
+    @property
+    def group(self) -> str | None:
+        """What evaluations sum up by: the game, where a task has one."""
+        return self.extra.get("game")
+
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False, sort_keys=True, allow_nan=False)
 
@@ -71,6 +76,34 @@ class Score:
     def __post_init__(self) -> None:
         if not 0.0 <= self.value <= 1.0:  # also false for NaN
             raise EnvError(f"a reward must lie in [0, 1], not {self.value}")
+
+
+class Dialogue(Protocol):
+    """A task that is done turn by turn, such as a whole game. An adapter that has such tasks has `agent_loop`, the name
+    of the agent loop that trains on them, and a method `dialogue(challenge)` that begins one.
+    """
+
+    over: bool
+
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        """What the model sees when it is asked next."""
+
+    @property
+    def transcript(self) -> list[dict[str, str]]:
+        """All that was told and said so far, but for the system's words."""
+
+    def advance(self) -> None:
+        """Go on until the model is asked or all is over; it may take a while. Raises EnvError for faults of ours."""
+
+    def answer(self, reply: str) -> None:
+        """The model's reply. Any text is a valid argument."""
+
+    def give_up(self) -> None:
+        """The messages have become too long for the model."""
+
+    def score(self) -> Score:
+        """When all is over."""
 
 
 @runtime_checkable

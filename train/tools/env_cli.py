@@ -66,11 +66,12 @@ def derived_seed(*parts: object) -> int:
     return int.from_bytes(sha256(":".join(map(str, parts)).encode()).digest()[:4], "big") >> 1
 
 
-def progress_bar(total: int, unit: str):
+def progress_bar(total: int, unit: str, quiet: bool = False):
     """A tqdm bar on stderr; in a log file it prints a line every ten seconds instead of ten a second."""
     from tqdm import tqdm
 
-    return tqdm(total=total, unit=f" {unit}", mininterval=0.1 if sys.stderr.isatty() else 10, file=sys.stderr)
+    every = 0.1 if sys.stderr.isatty() else 10
+    return tqdm(total=total, unit=f" {unit}", mininterval=every, file=sys.stderr, disable=quiet)
 
 
 def exit_code(program: str, work: Callable[[], None]) -> int:

