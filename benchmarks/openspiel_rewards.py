@@ -1,6 +1,6 @@
 """How rightly the `outcome` reward ranks moves in each game, how much of it is noise, and what it costs.
 
-    python benchmarks/openspiel_rewards.py [--states 12] [--moves 5] [--cases hex gin_rummy] [--json FILE]
+    python benchmarks/openspiel_rewards.py [--states 8] [--moves 5] [--cases hex gin_rummy] [--json FILE]
                                            [--stockfish /usr/games/stockfish]
 
 Each line is one case: states of random games, some legal moves of each, and all pairs of these moves. `right` is the
@@ -103,7 +103,7 @@ def _timed(name: str, text: str, legal: list[int], simulations: int, salt: str, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--states", type=int, default=12, help="states of each case")
+    parser.add_argument("--states", type=int, default=8, help="states of each case")
     parser.add_argument("--moves", type=int, default=5, help="moves of each state, at most")
     parser.add_argument("--cases", nargs="+", default=AVAILABLE_CASES, help="short names or load strings")
     parser.add_argument("--stockfish", help="path of a Stockfish program, the reference for chess")

@@ -20,7 +20,7 @@ from games.estimators import hearts_worlds
 from games.estimators.decision import Decision
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=8)
 def worlds(decision: Decision, count: int) -> tuple[Any, ...]:
     """`count` states, drawn with equal weight. They are shared: clone them, never move in them."""
     draw = _DRAW.get(decision.case.short_name, _resampled)
