@@ -218,14 +218,25 @@ def test_a_reply_has_no_more_than_its_tokens(tic_tac_toe: Stage) -> None:
     assert sum(sum(output.response_mask) for output in outputs) == 15
 
 
-def test_without_room_the_game_is_lost(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+def test_a_chat_that_is_too_long_loses_its_earlier_turns(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
     stage = Stage(tokenizer, tmp_path, game_types="connect_four")
     stage.config.actor_rollout_ref.rollout.max_model_len = 700
-    outputs, _ = stage.session(first_legal)
-    info = outputs[-1].extra_fields["reward_extra_info"]
-    assert (info["score"], info["unfinished"]) == (0.0, 1.0)
-    assert stage.games()[0]["ending"] == "unfinished"
+    outputs, server = stage.session(first_legal)
+    assert stage.games()[0]["ending"] == "finished"
+    assert len(outputs) > 1
     assert all(len(output.prompt_ids) + len(output.response_ids) <= 700 for output in outputs)
+    assert all(len(output.prompt_ids) <= 600 and len(output.response_ids) <= 900 for output in outputs)
+    assert trained(outputs) == [token for _, _, ids, _ in server.asked for token in ids]
+    assert all("Connect Four:" in tokenizer.decode(output.prompt_ids) for output in outputs), "the rules stay"
+
+
+def test_without_room_for_one_turn_the_game_is_lost(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    stage = Stage(tokenizer, tmp_path)
+    stage.config.actor_rollout_ref.rollout.max_model_len = 500
+    outputs, server = stage.session(lambda _: "word " * 200, answer_tokens=120)
+    info = outputs[-1].extra_fields["reward_extra_info"]
+    assert (info["score"], info["unfinished"], len(server.asked)) == (0.0, 1.0, 2)
+    assert stage.games()[0]["ending"] == "unfinished"
 
 
 def test_a_first_turn_without_room_is_a_fault_of_ours(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:

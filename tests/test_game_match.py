@@ -297,6 +297,38 @@ def test_earlier_turns_can_be_left_out() -> None:
     assert last.messages == [whole.messages[0], *whole.messages[-3:]]
 
 
+def test_for_want_of_room_half_of_the_earlier_turns_are_left_out() -> None:
+    match, model = match_of("connect_four"), legal_at_random()
+    match.advance()
+    assert not match.forget(), "there is nothing but the current turn"
+    for _ in range(4):
+        match.answer(model(match))
+        match.advance()
+    whole = match.messages
+    assert match.forget() and match.messages == [whole[0], *whole[5:]]
+    assert match.forget() and match.forget() and not match.forget()
+    assert match.messages == [whole[0], whole[-1]]
+    match.answer("hm")
+    assert len(match.messages) == 4, "what is said from now on is shown"
+    match.answer(model(match))
+    match.advance()
+    assert len(match.messages) == 6 and match.messages[1] == whole[-1]
+    assert match.transcript[:8] == whole[1:9]
+
+
+def test_leaving_out_turns_goes_with_showing_few() -> None:
+    match, model = match_of("connect_four", history_turns=2), legal_at_random()
+    match.advance()
+    for _ in range(4):
+        match.answer(model(match))
+        match.advance()
+    assert len(match.messages) == 1 + 2 * 2 + 1
+    assert match.forget() and len(match.messages) == 1 + 2 + 1
+    match.answer(model(match))
+    match.advance()
+    assert len(match.messages) == 1 + 2 * 2 + 1
+
+
 # --- the same in any process
 
 

@@ -82,7 +82,7 @@ def play(
             list(threads.map(_Task.advance, waiting))
             asked = [task for task in waiting if not task.done]
             for task in list(asked):
-                if not model.fits(task.dialogue.messages, sampling):
+                if not _make_room(task.dialogue, model, sampling):
                     task.dialogue.give_up()
                     asked.remove(task)
             if asked:
@@ -101,6 +101,14 @@ def play(
             waiting = [task for task in waiting if not task.done]
     progress.close()
     return [task.row() for task in tasks]
+
+
+def _make_room(dialogue: Dialogue, model: ChatModel, sampling: Sampling) -> bool:
+    """Let the dialogue leave out what was said until it fits the model; False where it does not even then."""
+    while not model.fits(dialogue.messages, sampling):
+        if not dialogue.forget():
+            return False
+    return True
 
 
 def _check_errors(tasks: Sequence[_Task], max_errors: float) -> None:

@@ -99,8 +99,11 @@ class Dialogue(Protocol):
     def answer(self, reply: str) -> None:
         """The model's reply. Any text is a valid argument."""
 
+    def forget(self) -> bool:
+        """The messages have become too long for the model: show less of what was said. False where there is no less."""
+
     def give_up(self) -> None:
-        """The messages have become too long for the model."""
+        """And so the task ends here."""
 
     def score(self) -> Score:
         """When all is over."""

@@ -119,7 +119,7 @@ class _Session:
     async def _ask(self, match: Match) -> None:
         seat = match.to_answer
         chat = self.chats.setdefault(seat, self.loop.token_chat())
-        ids = await self.loop.loop.run_in_executor(None, chat.prompt, match.messages)
+        ids = await self._prompt(chat, match)
         if ids is None:
             match.give_up()
             return
@@ -137,6 +137,13 @@ class _Session:
         self.weights += [output.extra_fields[key] for key in ("min_global_steps", "max_global_steps")]
         chat.sampled(output.token_ids, output.log_probs, output.routed_experts)
         match.answer(self.loop.tokenizer.decode(output.token_ids, skip_special_tokens=True))
+
+    async def _prompt(self, chat: TokenChat, match: Match) -> list[int] | None:
+        """The tokens to sample from, with fewer of the earlier turns where all have no room; None: not even one has."""
+        while True:
+            ids = await asyncio.get_running_loop().run_in_executor(None, chat.prompt, match.messages)
+            if ids is not None or not match.forget():
+                return ids
 
     async def _record(self, match: Match, opponent: str) -> None:
         extra, sequences = self.challenge.extra, self.chats[match.seat].sequences

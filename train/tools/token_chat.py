@@ -7,9 +7,10 @@
 
 At every turn the policy sees what its chat template makes of the messages, as a chat server would show them. Where that
 begins with exactly the tokens that are there already, the turn goes on in the same sequence, and what stands between is
-masked. Where it does not (thinking is not shown again, the text of a reply has another tokenisation than the one that
-was sampled, the template writes it otherwise), or the sequence is full, a new one begins, with the whole chat as its
-prompt. So what was sampled is trained on as it was sampled, once, and after the very tokens that it was sampled after.
+masked. Where it does not, or the sequence is full, a new one begins, with the chat as its prompt: thinking is not shown
+again, early turns can be left out, the text of a reply can have another tokenisation than the one that was sampled, and
+some templates write it in another way. So what was sampled is trained on as it was sampled, once, and after the very
+tokens that it was sampled after.
 """
 
 from __future__ import annotations

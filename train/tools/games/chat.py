@@ -23,6 +23,7 @@ class Chat:
         """How many earlier turns are shown with a turn; None: all."""
         self._system: Message | None = None
         self._turns: list[list[Message]] = []
+        self._forgotten = 0
 
     def ask(self, system: Message, text: str) -> None:
         """Begin a turn: the rules, which are those of the first turn, and what the player is told and asked."""
@@ -46,8 +47,25 @@ class Chat:
         """All that the model sees when it is asked next."""
         if self._system is None:
             return []
-        turns = self._turns if self.history_turns is None else self._turns[-1 - self.history_turns :]
-        return [self._system, *(message for turn in turns for message in turn)]
+        return [self._system, *(message for turn in self._turns[self._first :] for message in turn)]
+
+    def forget(self) -> bool:
+        """Leave out the older half of the earlier turns from now on; False where there is none to leave out.
+
+        Half of them and not one, since a chat whose beginning has changed has to be read anew.
+        """
+        earlier = len(self._turns) - 1 - self._first
+        if earlier < 1:
+            return False
+        self._forgotten = self._first + (earlier + 1) // 2
+        return True
+
+    @property
+    def _first(self) -> int:
+        """The first turn that is shown."""
+        if self.history_turns is None:
+            return self._forgotten
+        return max(self._forgotten, len(self._turns) - 1 - self.history_turns)
 
 
 def said(reply: str) -> str:

@@ -39,7 +39,7 @@ class Result:
     score: float
     """In [0, 1]: see `games.returns`; 0 for a game that did not come to its end."""
     ending: str
-    """'finished'; 'illegal': no legal move within the tries; 'unfinished': too many turns, or no room for the chat."""
+    """'finished'; 'illegal': no legal move within the tries; 'unfinished': too many turns, or no room for one."""
     turns: int
     """The model's moves; forced ones are not counted, nor asked for."""
     illegal: int
@@ -144,9 +144,12 @@ class Match:
         else:
             self._play_at_random(seat)
 
+    def forget(self) -> bool:
+        """For want of room, show the model that is asked half as many earlier turns; False where none is left."""
+        return self.to_answer is not None and self._chats[self.to_answer].forget()
+
     def give_up(self) -> None:
-        """For want of room: the chat of the model that is asked has become too long for it. Its own game ends; for
-        another seat, a random legal move is played."""
+        """Not even one turn has room. The model's own game ends; for another seat, a random legal move is played."""
         if self.to_answer in (None, self.seat):
             self._end("unfinished")
         else:
