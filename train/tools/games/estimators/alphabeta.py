@@ -1,10 +1,11 @@
-"""Chess and checkers: alpha-beta to a fixed number of positions, with a simple count at the leaves.
+"""Chess and checkers: alpha-beta to a fixed depth, with a simple count at the leaves.
 
-    utility(decision_of("chess", "…"), 1234, 900)   → 0.52: what the move leaves, between -1 (lost) and 1 (won)
+    utility(decision_of("chess", ""), 2426, 2000)   → 0.02 for e4: what the move leaves, from -1 (lost) to 1 (won)
 
-Random playouts say almost nothing of a chess position, and cost 0.6 ms each. The search deepens ply by ply until its
-positions are used up; the last two depths are averaged, since the side that moves last at a leaf looks better than it
-is. A capture is answered before positions are counted.
+Random playouts say almost nothing of a chess position, and cost 0.6 ms each: 22 of them rank 0.55 of pairs as
+Stockfish 15 does ten plies deep, one ply here 0.85, two 0.86, three no more. The depth is the same for all moves, since
+the side that moves last looks better than it is; captures are answered before positions are counted. Where a search
+takes more positions than it may, the depth before counts.
 """
 
 from __future__ import annotations
@@ -28,19 +29,14 @@ class _OutOfPositions(Exception):
 
 
 def utility(decision: Decision, action: int, simulations: int) -> float:
-    """The expected return of the mover after the action; one simulation is one position."""
+    """The expected return of the mover after the action; `simulations` is how many positions it may take."""
     count, scale = COUNTS[decision.case.short_name]
     state = skip_forced(decision.state.child(action))
     if state.is_terminal():
         return state.returns()[decision.mover]
     search = _Search(count, simulations)
     sign = 1 if state.current_player() == decision.mover else -1
-    return sign * math.tanh(search.value(state, _depth(decision, simulations)) / scale)
-
-
-def _depth(decision: Decision, positions: int) -> int:
-    """The same for all moves of a decision: values of different depths do not compare."""
-    return DEPTH[decision.case.short_name]
+    return sign * math.tanh(search.value(state, DEPTH[decision.case.short_name]) / scale)
 
 
 class _Search:

@@ -1,6 +1,6 @@
 """Battleship: what a shot does to ships drawn from all the fleets that would have answered the earlier shots alike.
 
-    utility(decision_of("battleship", "…"), 44, 200)   → 0.2: ships that the shot will help to sink
+    utility(decision_of("battleship", history), 44, 200)   → 0.2 ships that the shot will help to sink
 
 A fleet is drawn hit by hit, each time among the placements that explain it, and weighed by how many there were. In each
 fleet a ship counts by how likely it is to go down in the shots that are left. What the other sinks does not depend on

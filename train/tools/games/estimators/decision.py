@@ -1,7 +1,7 @@
 """The decision that is valued: a state, who moves in it, what the mover knows, and a source of random numbers.
 
     decision = decision_of("liars_dice", "2 5 3")
-    decision.knowledge               # "5 1-4": the mover's own die and the bid; not the other's die
+    decision.knowledge               # "1 6 1-4": player 1, its own die and the bid; not the other's die
     decision.random("worlds", 7)     # the same numbers in any process, for any hidden die
 
 Random numbers are drawn from what the mover knows and never from what it does not, so that a value is the same in all

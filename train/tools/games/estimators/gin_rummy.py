@@ -1,6 +1,6 @@
 """Gin rummy: games between OpenSpiel's simple gin bots, which knock as soon as they can, from resampled worlds.
 
-    utility(decision_of("gin_rummy", "…"), 24, 40)   → 3.4 points
+    utility(decision_of("gin_rummy", history), 12, 50)   → -5.2 points, where throwing another card has -13.2
 
 Random players almost never knock, so that their games say little and take as long (0.5 ms). All moves of a decision
 are tried in the same worlds, with the same stock.

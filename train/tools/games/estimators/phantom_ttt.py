@@ -1,6 +1,6 @@
 """Phantom tic-tac-toe: playouts between players who see their own marks, and the marks that they ran into.
 
-    utility(decision_of("phantom_ttt", "0 4 8"), 2, 400)   → -0.12: how much oftener the mover wins than loses
+    utility(decision_of("phantom_ttt", "0"), 4, 1000)   → -0.15: how much oftener o wins than loses from the centre
 
 A search in a world sees the hidden marks, and so never runs into one. Here a player completes a line when it can, stops
 one that it knows of, and else tries a cell that may be free. Boards are two sets of bits, one for each player.

@@ -1,6 +1,6 @@
 """Hidden information: the mean over worlds drawn anew of a short search, or of random playouts, in each.
 
-    utility(decision_of("euchre", "…"), 13, 2000)   → 0.31: points that the move is worth to the mover's side
+    utility(decision_of("euchre", history), 24, 2000)   → -0.2 points for the mover's side, where another move has -1.25
 
 A search in a world sees all hands, so that it cannot value a bluff or a look; in trick-taking games that matters
 little, and it ranks better than playouts do (euchre: 0.99 against 0.90 of pairs in the same time).
