@@ -9,6 +9,7 @@ import math
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,20 @@ def test_a_value_does_not_change_when_it_is_worked_out_again(name: str) -> None:
     decision_of.cache_clear()
     again = decision_of(name, history)
     assert [estimate(again, action, 30) for action in reversed(legal)] == first[::-1]
+
+
+@pytest.mark.parametrize("name", ["gin_rummy", "hearts", "hex(board_size=5)", "cribbage"])
+def test_threads_do_not_disturb_each_other(name: str) -> None:
+    asked = [
+        (name, history, action)
+        for history in histories(name, 4, seed=8)
+        for action in decision_of(name, history).state.legal_actions()[:4]
+    ]
+    alone = [action_value(*one, 24) for one in asked]
+    action_value.cache_clear()
+    decision_of.cache_clear()
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda one: action_value(*one, 24), asked)) == alone
 
 
 HIDDEN_CASES = [name for name in AVAILABLE_CASES if load_case(name).hidden]

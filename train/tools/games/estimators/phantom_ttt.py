@@ -9,6 +9,7 @@ one that it knows of, and else tries a cell that may be free. Boards are two set
 from __future__ import annotations
 
 import functools
+import itertools
 import random
 from collections.abc import Callable
 
@@ -17,6 +18,7 @@ from games.estimators.decision import Decision
 LINES = [sum(1 << cell for cell in line) for line in ((0, 1, 2), (3, 4, 5), (6, 7, 8), (0, 3, 6), (1, 4, 7), (2, 5, 8))]
 LINES += [1 << 0 | 1 << 4 | 1 << 8, 1 << 2 | 1 << 4 | 1 << 6]
 FULL = 0b111111111
+MAX_WORLDS = 200  # each is played out several times: some take many draws
 
 # The marks of both, and what each knows of the other's: [own, own], [seen by 0, seen by 1], whose turn it is.
 World = tuple[list[int], list[int], int]
@@ -27,7 +29,7 @@ def utility(decision: Decision, action: int, simulations: int) -> float:
     keep_turn = decision.case.parameters["gameversion"] == "classical"
     numbers = decision.random("play")
     total = 0
-    for marks, seen, player in _worlds(decision, simulations):
+    for marks, seen, player in itertools.islice(itertools.cycle(_worlds(decision, MAX_WORLDS)), simulations):
         world = [list(marks), list(seen), player]
         _move(world, action, keep_turn)
         total += _play_on(world, keep_turn, random.Random(numbers.getrandbits(31)).random, decision.mover)
