@@ -41,8 +41,6 @@ from token_chat import TokenChat
 NAME = "openspiel_game"
 
 faults = FaultCounter("game_agent_loop.py")
-# Opponents think here, a core each: the event loop goes on, and verl's own executor stays free for tokens.
-_thinkers = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="opponent")
 
 
 class GameAgentLoop(AgentLoopBase):
@@ -91,7 +89,8 @@ class _Session:
         match = new_match(self.challenge.extra, opponent)
         while True:
             started = time.monotonic()
-            await asyncio.get_running_loop().run_in_executor(_thinkers, match.advance)
+            threads = _thinkers(self.loop.rollout_config.agent.num_workers)
+            await asyncio.get_running_loop().run_in_executor(threads, match.advance)
             self.seconds["opponents"] += time.monotonic() - started
             if match.over:
                 break
@@ -194,6 +193,12 @@ class _Session:
             )
             for row in chat.sequences
         ]
+
+
+@functools.cache
+def _thinkers(num_workers: int) -> ThreadPoolExecutor:
+    """Where opponents think, this worker's share of the cores: the event loop goes on, verl's executor stays free."""
+    return ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // num_workers), thread_name_prefix="opponent")
 
 
 async def _ask_records(config: DictConfig, method: str, *arguments: Any) -> Any:
