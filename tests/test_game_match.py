@@ -155,6 +155,21 @@ def test_every_game_ends_with_a_score(name: str, seed: int, seat: int) -> None:
     assert roles == ["system", *["user", "assistant"] * (len(roles) // 2)]
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    name=st.sampled_from(["tic_tac_toe", "leduc_poker", "phantom_ttt", "hearts", "chess"]),
+    replies=st.lists(
+        st.one_of(st.text(max_size=30), st.from_regex(r"(<think>)?[0-9]{1,3}(</think>)?[0-9]?")), max_size=30
+    ),
+)
+def test_any_replies_are_heard(name: str, replies: list[str]) -> None:
+    match, left = match_of(name, max_turns=6), iter(replies)
+    result = play_out(match, lambda _: next(left, ""))
+    assert 0 <= result.score <= 1
+    json.dumps(match.messages).encode()
+    assert all(message["content"].encode() is not None for message in match.messages), "it can be sent on"
+
+
 # --- what is told
 
 
