@@ -37,7 +37,7 @@ MIN_GAP, NOISES = 0.02, 3.0
 BUDGET_MS = 25.0
 
 
-def measure(name: str, states: int, moves: int, stockfish: str | None) -> dict[str, str | float]:
+def measure(name: str, states: int, moves: int, stockfish: str | None) -> dict[str, str | float | None]:
     """One row of the table."""
     case = load_case(name)
     simulations = simulations_for(case, BUDGET_MS)
@@ -70,7 +70,7 @@ def measure(name: str, states: int, moves: int, stockfish: str | None) -> dict[s
         "reference": kind,
         "simulations": simulations,
         "pairs": pairs // 2,
-        "right": right / pairs if pairs else math.nan,
+        "right": right / pairs if pairs else None,
         "noise": math.sqrt(statistics.fmean(variances)),
         "equal": equal / states,
         "ms_mean": statistics.fmean(spent),
@@ -115,8 +115,9 @@ def main() -> None:
     for name in resolve_cases(game_types=args.cases):
         row = measure(name, args.states, args.moves, args.stockfish)
         rows.append(row)
+        right = "-" if row["right"] is None else f"{row['right']:.2f}"
         print(
-            f"{name:<40} {row['reference']:<9} {row['simulations']:>5} {row['pairs']:>5} {row['right']:>5.2f} "
+            f"{name:<40} {row['reference']:<9} {row['simulations']:>5} {row['pairs']:>5} {right:>5} "
             f"{row['noise']:>5.3f} {row['equal']:>5.2f} {row['ms_mean']:>6.1f} {row['ms_p99']:>6.1f} "
             f"{row['ms_worst']:>6.1f}",
             flush=True,
