@@ -31,6 +31,7 @@ OVERRIDES = (
     "trainer.test_freq=2",
     f"{ADAPTER}.num_tasks_per_case=40",
     f"{ADAPTER}.max_turns=4",
+    f"{ADAPTER}.history_turns=1",  # from the third turn on, the chat begins anew: games of one row, and of several
     *(f"{ADAPTER}.{name}={value}" for name, value in PROMOTED.items()),
 )
 
@@ -120,6 +121,7 @@ def test_masks_cover_exactly_the_tokens_that_were_sampled(trained: Run) -> None:
                     assert row["log_probs"][place] == 0
             assert row["mask"][-1] == 1
         assert next(heard, None) is None
+    assert {len(session["given"]) for session in sessions(trained)} > {1}, "some games have several rows"
     assert sampled > 100
     assert sampled >= sum(game["tokens"] for game in games(trained)) > 50
 
