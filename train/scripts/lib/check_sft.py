@@ -14,6 +14,16 @@ import pyarrow
 import pyarrow.parquet
 from omegaconf import DictConfig, ListConfig
 
+COUNTS = (
+    ("data", "train_batch_size"),
+    ("data", "micro_batch_size_per_gpu"),
+    ("data", "max_length"),
+    ("trainer", "nnodes"),
+    ("trainer", "n_gpus_per_node"),
+    ("trainer", "total_epochs"),
+    ("engine", "ulysses_sequence_parallel_size"),
+)
+
 
 class SftConfigError(ValueError):
     """A setting or a file that cannot be trained with; the message says how to mend it."""
@@ -32,8 +42,12 @@ def check_sft(config: DictConfig) -> None:
 
 
 def check_batches(config: DictConfig) -> None:
+    for section, key in COUNTS:
+        value = config[section][key]
+        if not isinstance(value, int) or value < 1:
+            raise SftConfigError(f"{section}.{key}={value} is not a whole number of at least 1")
     gpus = config.trainer.nnodes * config.trainer.n_gpus_per_node
-    shares = gpus // config.engine.get("ulysses_sequence_parallel_size", 1)
+    shares = max(1, gpus // config.engine.ulysses_sequence_parallel_size)
     batch, micro = config.data.train_batch_size, config.data.micro_batch_size_per_gpu
     if batch % shares:
         raise SftConfigError(
