@@ -7,7 +7,7 @@ let go again behind the reader.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,15 +38,19 @@ def parquet_shape(path: Path) -> FileShape:
         return FileShape(file.schema_arrow.remove_metadata(), file.metadata.num_rows)
 
 
-def parquet_batches(path: Path, columns: Sequence[str]) -> Iterator[tuple[pa.RecordBatch, float]]:
-    """(batch, share of the file that was read). Raises SourceError for a damaged file."""
+def parquet_batches(path: Path, wanted: pa.Schema) -> Iterator[tuple[pa.RecordBatch, float]]:
+    """(batch, share of the file that was read), with those of the wanted columns that it has.
+
+    A struct's fields that are not wanted are not read. Raises SourceError for a damaged file.
+    """
     with _open_parquet(path) as file:
         rows = max(1, file.metadata.num_rows)
+        columns = _leaves(file, wanted)
         done = 0
         try:
             for group in range(file.num_row_groups):
                 size = _rows_per_batch(file, group, columns)
-                for batch in file.iter_batches(size, row_groups=[group], columns=list(columns)):
+                for batch in file.iter_batches(size, row_groups=[group], columns=columns):
                     done += batch.num_rows
                     for piece in slices(batch):
                         yield piece, done / rows
@@ -62,11 +66,12 @@ def arrow_shape(path: Path) -> FileShape:
         return FileShape(mapped.schema.remove_metadata(), mapped.num_rows)
 
 
-def arrow_batches(path: Path, columns: Sequence[str]) -> Iterator[tuple[pa.RecordBatch, float]]:
-    """(batch, share of the file that was read). Raises SourceError for a damaged file."""
+def arrow_batches(path: Path, wanted: pa.Schema) -> Iterator[tuple[pa.RecordBatch, float]]:
+    """As parquet_batches."""
     with _Mapped(path) as mapped:
+        columns = [name for name in wanted.names if name in mapped.schema.names]
         for batch, share in mapped.batches():
-            for piece in slices(batch.select(list(columns))):
+            for piece in slices(batch.select(columns)):
                 yield piece, share
                 mapped.let_go()
 
@@ -93,14 +98,30 @@ def _open_parquet(path: Path) -> pq.ParquetFile:
         ) from error
 
 
-def _rows_per_batch(file: pq.ParquetFile, group: int, columns: Sequence[str]) -> int:
+def _leaves(file: pq.ParquetFile, wanted: pa.Schema) -> list[str]:
+    """Paths of the parquet columns to read: messages.list.element.role."""
+    chosen = []
+    for index in range(len(file.schema)):
+        name, _, rest = file.schema.column(index).path.partition(".")
+        if name not in wanted.names:
+            continue
+        kind = wanted.field(name).type
+        item = getattr(kind, "value_type", None)
+        # list<struct>: the path goes on with two names for the list, then the struct's field
+        field = rest.split(".")[2] if rest.count(".") >= 2 else ""
+        if item is None or not pa.types.is_struct(item) or not field or item.get_field_index(field) >= 0:
+            chosen.append(f"{name}.{rest}" if rest else name)
+    return chosen
+
+
+def _rows_per_batch(file: pq.ParquetFile, group: int, columns: list[str]) -> int:
     """So many rows that a batch has BATCH_BYTES: by what the footer says, and by a few rows, as text that is repeated
     is stored once and read often."""
     metadata = file.metadata.row_group(group)
     if not metadata.num_rows:
         return 1
     stored = metadata.total_byte_size / metadata.num_rows
-    probe = next(file.iter_batches(PROBE_ROWS, row_groups=[group], columns=list(columns)), None)
+    probe = next(file.iter_batches(PROBE_ROWS, row_groups=[group], columns=columns), None)
     read = probe.nbytes / probe.num_rows if probe is not None and probe.num_rows else 0
     return int(min(MOST_ROWS, max(1, BATCH_BYTES / max(1, stored, read))))
 

@@ -16,7 +16,7 @@ HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?::([\w.-]+))?", r
 
 
 def looks_like_hub_id(name: str) -> bool:
-    """Whether this can be a dataset of the hub, and not a path with a directory that is there."""
+    """Whether this can be a dataset of the hub, and not a path in a directory that is there."""
     return bool(HUB_ID.fullmatch(name)) and not Path(name.partition("/")[0]).is_dir()
 
 

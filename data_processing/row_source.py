@@ -63,11 +63,13 @@ class Source:
     ) -> Iterator[pa.RecordBatch]:
         """The rows in order, with these columns or all of them; `advance` is told the bytes read since its last call.
 
-        Raises SourceError for a damaged file, for a line that is no JSON object, and for a column that is not there.
+        `messages.role` is the column messages with nothing in its structs but role: a parquet file is not read for the
+        rest. Raises SourceError for a damaged file, for a line that is no JSON object, and for a column that is not
+        there.
         """
         names = list(columns) if columns is not None else self.columns
-        require_columns(self, names)
-        schema = pa.schema([self.schema.field(name) for name in names])
+        require_columns(self, [name if name in self.columns else name.partition(".")[0] for name in names])
+        schema = pa.schema([_column(self.schema, name) for name in names])
         for path in self.files:
             size, done = path.stat().st_size, 0
             for batch, position in self._file_batches(path, schema):
@@ -83,10 +85,8 @@ class Source:
                 for batch in parse_block(block, schema, self.json_columns):
                     yield batch, block.position
             return
-        shape, read = COLUMNAR[kind]
         size = path.stat().st_size
-        present = set(shape(path).schema.names)
-        for batch, share in read(path, [name for name in schema.names if name in present]):
+        for batch, share in COLUMNAR[kind][1](path, schema):
             yield conform(batch, schema), int(size * share)
 
 
@@ -139,6 +139,20 @@ def require_columns(source: Source, names: Sequence[str]) -> None:
         )
 
 
+def _column(schema: pa.Schema, name: str) -> pa.Field:
+    if name in schema.names:
+        return schema.field(name)
+    column, _, inner = name.partition(".")
+    kind = schema.field(column).type
+    if not hasattr(kind, "value_type"):
+        return schema.field(column)  # text: its JSON holds what is asked for
+    item = kind.value_type
+    if not pa.types.is_struct(item) or item.get_field_index(inner) < 0:
+        raise SourceError(f"column {column} is {kind}, which has no {inner}")
+    wrap = pa.large_list if pa.types.is_large_list(kind) else pa.list_
+    return pa.field(column, wrap(pa.struct([item.field(inner)])))
+
+
 def find_files(name: str, split: str) -> list[Path]:
     """The local files that `name` stands for, downloaded where it is a dataset of the hub. Raises SourceError."""
     path = Path(name).expanduser()
@@ -152,7 +166,7 @@ def find_files(name: str, split: str) -> list[Path]:
         if not found:
             raise SourceError(f"no file matches {name}")
         return [_known(file) for file in found]
-    if looks_like_hub_id(name):
+    if looks_like_hub_id(name) and path.suffix.lower() not in KNOWN:
         return [_known(file) for file in fetch_files(name, split)]
     raise SourceError(f"{name} is not there: give a file, a directory, a glob or a dataset of the hub (org/name)")
 

@@ -1,0 +1,206 @@
+"""Rows of agent trajectories, read twice: once for what is light, to choose rows, and once for the rows to write.
+
+    runs = choose_rows(source, "messages", seed=42, dropped=Counter())      # ids, run names and roles
+    plan = runs.plan(val_ratio=0.05, max_samples=None)
+    unusable = write_rows(source, "messages", plan, limits, outputs)        # all of it; {row: why it was left out}
+
+The columns are those of SWE-Synth: instance_id, run_name, messages, model_patch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.types as pt
+
+from chat_turns import Chats, check_roles, has_calls, is_blank, is_chat_type, read_chats, text_of, with_text
+from chat_turns import with_text_type as text_type_of
+from length_limits import LengthLimit
+from parquet_output import ParquetOutput
+from row_digests import row_digests, text_digest
+from row_source import Source, SourceError, require_columns
+from run_table import TRAIN, VAL, Plan, RunTable
+
+PAIRS, CHATS = "prompt-response", "messages"
+SIDES = {"train": TRAIN, "val": VAL}
+NAMES = ("instance_id", "run_name")
+
+
+def columns_of(layout: str) -> list[str]:
+    """The columns that a source needs."""
+    return [*NAMES, "messages", *(["model_patch"] if layout == PAIRS else [])]
+
+
+def output_schema(source: Source, layout: str) -> pa.Schema:
+    """The columns that are written. Raises SourceError for columns that are missing or of a type that cannot be."""
+    require_columns(source, columns_of(layout))
+    for name in columns_of(layout):
+        kind = source.schema.field(name).type
+        text = pt.is_string(kind) or pt.is_large_string(kind) or pt.is_null(kind)
+        fits = text or (is_chat_type(kind) if name == "messages" else name in NAMES and pt.is_integer(kind))
+        if not fits:
+            wanted = "a list of role and content, or its JSON" if name == "messages" else "text"
+            raise SourceError(f"{source.name}: column {name} is {kind}, where {wanted} is needed")
+    if layout == PAIRS:
+        own = [("prompt", pa.string()), ("response", pa.string())]
+    else:
+        own = [("messages", text_type_of(source.schema.field("messages").type))]
+    tools = [source.schema.field("tools")] if layout == CHATS and "tools" in source.columns else []
+    return pa.schema([*own, *((name, pa.string()) for name in NAMES), *tools])
+
+
+def choose_rows(source: Source, layout: str, seed: int, dropped: Counter[str]) -> RunTable:
+    """The first pass: the runs, and in `dropped` how many rows cannot be used, by reason. Raises SourceError."""
+    runs = RunTable(seed)
+    columns = [f"{name}.role" if name == "messages" else name for name in columns_of(layout)]
+    with source.progress("choosing rows") as advance:
+        for batch in source.batches(columns, advance=advance):
+            faults: dict[int, str] = {}
+            texts = {}
+            for name in columns_of(layout):
+                if name != "messages":
+                    texts[name] = read_text(batch, name, source, faults)
+            chats = read_chats(batch.column("messages"))
+            check_roles(chats)
+            first = chats.first_assistant()
+            for row in np.flatnonzero((first == 0) & (chats.lengths > 0)):
+                chats.faults.setdefault(int(row), "messages begin with the assistant: there is no task")
+            if layout == CHATS:
+                for row in np.flatnonzero(first == chats.lengths):
+                    chats.faults.setdefault(int(row), "messages have no assistant turn")
+            faults = {**chats.faults, **faults}
+            dropped.update(faults.values())
+            usable = np.ones(batch.num_rows, bool)
+            usable[list(faults)] = False
+            runs.add(*(texts[name].fill_null("").to_pylist() for name in NAMES), chats.lengths, usable)
+    runs.finish()
+    return runs
+
+
+def write_rows(
+    source: Source, layout: str, plan: Plan, limits: list[LengthLimit], outputs: Mapping[str, ParquetOutput]
+) -> dict[int, str]:
+    """The second pass. Returns the rows that were planned and not written, with the reason. Raises SourceError."""
+    unusable: dict[int, str] = {}
+    seen: set[bytes] = set()
+    schema = output_schema(source, layout)
+    columns = columns_of(layout) + [name for name in schema.names if name == "tools"]
+    start = 0
+    with source.progress("writing") as advance:
+        for batch in source.batches(columns, advance=advance):
+            sides = plan.sides[start : start + batch.num_rows]
+            chosen = np.flatnonzero(sides)
+            if len(chosen):
+                part = batch if len(chosen) == batch.num_rows else batch.take(pa.array(chosen))
+                faults: dict[int, str] = {}
+                made = (_pairs if layout == PAIRS else _chats)(part, source, limits, schema, faults)
+                kept = _leave_out_duplicates(made, layout, faults, seen)
+                unusable.update((start + int(chosen[row]), reason) for row, reason in faults.items())
+                for name, output in outputs.items():
+                    output.write(made.filter(pa.array(kept & (sides[chosen] == SIDES[name]))))
+            start += batch.num_rows
+    return unusable
+
+
+def read_text(batch: pa.RecordBatch, name: str, source: Source, faults: dict[int, str]) -> pa.Array:
+    """The column as text. A row where it is null, blank or no text gets a fault."""
+    column = batch.column(name)
+    if name in source.json_columns:
+        values = [None if text is None else orjson.loads(text) for text in column.to_pylist()]
+        for row, value in enumerate(values):
+            if value is not None and not isinstance(value, str):
+                faults.setdefault(row, f"{name} is not text")
+        column = pa.array([value if isinstance(value, str) else None for value in values], pa.string())
+    column = column.cast(pa.string())
+    for row in np.flatnonzero(is_blank(column)):
+        faults.setdefault(int(row), f"{name} is null or empty")
+    return column
+
+
+def _pairs(
+    part: pa.RecordBatch, source: Source, limits: list[LengthLimit], schema: pa.Schema, faults: dict[int, str]
+) -> pa.RecordBatch:
+    """prompt, response, instance_id, run_name; rows with a fault have anything."""
+    chats = read_chats(part.column("messages"))
+    prompts = _prompts(chats)
+    faults.update(chats.faults)
+    responses = read_text(part, "model_patch", source, faults).to_pylist()
+    for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+        if not prompt.strip():
+            faults.setdefault(row, "prompt is empty")
+        elif row not in faults and response.strip() in prompt:
+            faults[row] = "the prompt holds the patch"
+    texts = [prompts, responses]
+    for place, limit in enumerate(limits):
+        good = [row for row in range(len(prompts)) if row not in faults]
+        for row, text in zip(good, limit.apply([texts[place][row] for row in good]), strict=True):
+            texts[place][row] = text
+            if text is None:
+                faults[row] = limit.reason
+    arrays = [pa.array(column, pa.string()) for column in texts]
+    return pa.RecordBatch.from_arrays([*arrays, *_names(part, source)], schema=schema)
+
+
+def _prompts(chats: Chats) -> list[str]:
+    """The turns before the assistant's first one, as one text: with the roles where there is more than one turn."""
+    texts = text_of(chats)
+    first = chats.first_assistant()
+    places = np.concatenate([np.arange(start, start + count) for start, count in zip(chats.starts, first, strict=True)])
+    indices = pa.array(places, pa.int64())
+    turns = list(zip(chats.roles.take(indices).to_pylist(), texts.take(indices).to_pylist(), strict=True))
+    ends = np.cumsum(first).tolist()
+    prompts = []
+    for start, end in zip([0, *ends], ends, strict=False):
+        said = [(role, text) for role, text in turns[start:end] if text and not text.isspace()]
+        if len(said) == 1:
+            prompts.append(said[0][1])
+        else:
+            prompts.append("\n\n".join(f"{role.capitalize()}:\n{text}" for role, text in said))
+    return prompts
+
+
+def _chats(
+    part: pa.RecordBatch, source: Source, limits: list[LengthLimit], schema: pa.Schema, faults: dict[int, str]
+) -> pa.RecordBatch:
+    """messages, instance_id, run_name, and tools where there are some; rows with a fault have anything."""
+    chats = read_chats(part.column("messages"))
+    texts = text_of(chats)
+    blank = is_blank(texts)
+    assistant = np.array(chats.roles.to_numpy(zero_copy_only=False) == "assistant")
+    says_nothing = assistant & blank & ~has_calls(chats)
+    for row in np.flatnonzero(chats.any_turn(says_nothing)):
+        chats.faults.setdefault(int(row), "an assistant turn is empty")
+    first = chats.first_assistant()
+    spoken = np.concatenate([[0], np.cumsum(~blank)])
+    for row in np.flatnonzero(spoken[chats.starts + first] == spoken[chats.starts]):
+        chats.faults.setdefault(int(row), "prompt is empty")
+    faults.update(chats.faults)
+    messages = with_text(chats, texts).cast(schema.field("messages").type)
+    arrays = [messages, *_names(part, source), *([part.column("tools")] if "tools" in schema.names else [])]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _names(part: pa.RecordBatch, source: Source) -> list[pa.Array]:
+    return [read_text(part, name, source, {}) for name in NAMES]
+
+
+def _leave_out_duplicates(made: pa.RecordBatch, layout: str, faults: dict[int, str], seen: set[bytes]) -> np.ndarray:
+    """Which rows are kept. One whose text an earlier row has, of whatever run, gets a fault."""
+    if layout == PAIRS:
+        pairs = zip(made.column("prompt").to_pylist(), made.column("response").to_pylist(), strict=True)
+        digests = [text_digest(prompt or "", response or "") for prompt, response in pairs]
+    else:
+        digests = row_digests(made.column("messages"))
+    kept = np.ones(made.num_rows, bool)
+    for row, digest in enumerate(digests):
+        if row not in faults and digest in seen:
+            faults[row] = "the same text as an earlier row"
+        if row in faults:
+            kept[row] = False
+        else:
+            seen.add(digest)
+    return kept
