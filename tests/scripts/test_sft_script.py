@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 import yaml
 from hypothesis import given
@@ -129,6 +132,22 @@ def test_without_files_the_folder_that_was_looked_in_is_named(repo: Checkout) ->
     result = repo.sft(**DRY)
     assert result.returncode == 2
     assert f"{repo.root}/train/parquet/train.parquet is not there" in error_lines(result)[0]
+
+
+def test_columns_are_looked_for_before_the_model_is(repo: Checkout) -> None:
+    result = repo.sft(**FILES, SFT_RESPONSE_KEY="answer", AGENT_MODEL_REPO_ID="some/model")
+    assert result.returncode == 2
+    (line,) = error_lines(result)
+    assert "neither the columns 'prompt' and 'answer' nor 'messages'; it has prompt, response" in line
+
+
+def test_chats_may_be_fewer_than_a_batch_since_each_can_be_several_samples(repo: Checkout) -> None:
+    chat = [{"role": "user", "content": "2 + 2 = ?"}, {"role": "assistant", "content": "4"}]
+    pyarrow.parquet.write_table(pyarrow.table({"messages": [chat] * 3}), repo.home / "chats.parquet")
+    assert repo.sft(**DRY, SFT_TRAIN_FILES="chats.parquet").returncode == 0
+    repo.parquet("few.parquet", rows=3)
+    assert repo.sft(**DRY, SFT_TRAIN_FILES="few.parquet", SFT_TRUNCATION="split").returncode == 0
+    assert repo.sft(**DRY, SFT_TRAIN_FILES="few.parquet").returncode == 2
 
 
 @pytest.mark.parametrize(
@@ -455,10 +474,56 @@ def test_a_dataset_is_converted_first_and_both_commands_are_shown(repo: Checkout
     flags = dict(zip(words[script + 1 :: 2], words[script + 2 :: 2], strict=False))
     assert flags["--dataset"] == "some/data" and flags["--split"] == "train"
     assert flags["--output-dir"] == folder and flags["--val-ratio"] == "0.2"
+    assert int(flags["--max-tokens-prompt"]) + int(flags["--max-tokens-response"]) < config["data"]["max_length"]
     alone = config_of(repo.sft(**DRY, SFT_HF_DATASET="some/data", SFT_VAL_RATIO="0"))
     assert alone["data"]["val_files"] is None and alone["trainer"]["test_freq"] == -1
     own = config_of(repo.sft(**DRY, SFT_HF_DATASET="some/data", SFT_VAL_FILES="train.parquet"))
     assert own["data"]["val_files"] == [str(repo.home / "train.parquet")]
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({"SFT_HF_DATASET": "gone.jsonl"}, "SFT_HF_DATASET=gone.jsonl is not there"),
+        ({"SFT_MAX_LENGTH": "100"}, "use at least 128"),
+        ({"SFT_VAL_FILES": "train.parquet", "SFT_VAL_RATIO": "0.1"}, "unset one of them"),
+    ],
+)
+def test_a_dataset_that_cannot_be_converted_is_refused(repo: Checkout, variables: dict[str, str], reason: str) -> None:
+    result = repo.sft(**{"SFT_HF_DATASET": "some/data", "AGENT_MODEL_REPO_ID": "some/model", **variables})
+    assert result.returncode == 2
+    assert reason in error_lines(result)[0]
+
+
+@pytest.mark.slow
+def test_a_run_trains_on_what_it_has_converted(repo: Checkout, tiny: Path) -> None:
+    shutil.copytree(
+        ROOT / "data_processing", repo.root / "data_processing", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    repo.parquet(str(repo.root / "train/parquet/swe_synth_sft_val.parquet"), rows=1)  # an earlier run's, to be replaced
+    rows = [
+        {
+            "instance_id": f"a__b-{number}",
+            "messages": [{"role": "user", "content": f"bug {number}"}, {"role": "assistant", "content": "I look."}],
+            "model_patch": f"diff --git a/{number}",
+            "run_name": "moatless-0",
+        }
+        for number in range(20)
+    ]
+    (repo.home / "runs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    repo.stand_in_verl("import sys; print('trained', *sys.argv)")
+    variables = {"SFT_HF_DATASET": "runs.jsonl", "SFT_VAL_RATIO": "0.2", "SFT_MODEL_PATH": str(tiny)}
+    run = repo.sft(**variables, SFT_TRAIN_BATCH_SIZE="4", SFT_MICRO_BATCH_SIZE_PER_GPU="4")
+    assert run.returncode == 0, run.stderr
+    assert "trained" in run.stdout
+    counts = {
+        side: pyarrow.parquet.read_metadata(repo.root / f"train/parquet/swe_synth_sft_{side}.parquet").num_rows
+        for side in ("train", "val")
+    }
+    assert counts["train"] + counts["val"] == 20 and counts["val"] >= 4
+    too_few = repo.sft(**variables)
+    assert too_few.returncode == 2 and f"train files hold {counts['train']} row(s)" in error_lines(too_few)[0]
+    assert "trained" not in too_few.stdout
 
 
 # --- a run

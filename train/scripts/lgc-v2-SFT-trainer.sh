@@ -83,14 +83,14 @@ command=("${launcher[@]}" -m verl.trainer.sft_trainer --config-path "$VERITAS_RO
     "${overrides[@]}")
 
 if ((DRY_RUN)); then
-    check_recipe sft "${overrides[@]}" | mask_secrets
+    SFT_FILES_TO_COME=${#converter[@]} check_recipe sft "${overrides[@]}" | mask_secrets
     ((${#converter[@]} == 0)) || show_command "${converter[@]}" | mask_secrets
     show_command "${command[@]}" | mask_secrets
     exit
 fi
 need_free_disk "${CHECKPOINT_DIR%/*}"
 [[ $PROFILE == cpu* ]] || need_module flashinfer flashinfer-python
-check_recipe sft "${overrides[@]}" >/dev/null
+SFT_FILES_TO_COME=${#converter[@]} check_recipe sft "${overrides[@]}" >/dev/null
 fetch_model
 lock_run
 if ((${#converter[@]})); then

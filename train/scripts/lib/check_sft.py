@@ -2,17 +2,20 @@
 
     error: data.train_batch_size=30 (SFT_TRAIN_BATCH_SIZE) cannot be shared by 4 GPUs: use 28 or 32
 
-Only the files' footers are read. Their rows are judged by the dataset class, when the tokenizer is there.
+Only the files' footers are read. Their rows are judged by train/tools/sft-dataset.py, when the tokenizer is there.
 """
 
 from __future__ import annotations
 
 import os
+from dataclasses import fields
 from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
 from omegaconf import DictConfig, ListConfig
+
+from sft.conversations import ColumnNames, DataError, choose_layout
 
 COUNTS = (
     ("data", "train_batch_size"),
@@ -33,12 +36,9 @@ def check_sft(config: DictConfig) -> None:
     """Raises SftConfigError for the first fault of a resolved SFT config."""
     check_batches(config)
     check_frequencies(config)
-    batch = config.data.train_batch_size
-    train, val = files_of(config.data.train_files), files_of(config.data.val_files)
-    more_later = config.data.truncation == "split"
-    check_rows("train", train, batch, more_later, "nothing would be trained")
-    if val:
-        check_rows("val", val, batch, more_later, "there would be no validation loss")
+    if os.environ.get("SFT_FILES_TO_COME", "0") == "0":  # set while the converter has not written them yet
+        check_files("train", config.data.train_files, config, "nothing would be trained")
+        check_files("val", config.data.val_files, config, "there would be no validation loss")
 
 
 def check_batches(config: DictConfig) -> None:
@@ -80,32 +80,32 @@ def check_frequencies(config: DictConfig) -> None:
         )
 
 
-def files_of(value: str | ListConfig | None) -> list[Path]:
-    if not value:
-        return []
-    return [Path(value)] if isinstance(value, str) else [Path(file) for file in value]
-
-
-def check_rows(which: str, files: list[Path], batch: int, more_later: bool, consequence: str) -> None:
-    """Raises SftConfigError where files cannot be read or hold less than one batch, which verl leaves out."""
-    rows = 0
+def check_files(which: str, value: str | ListConfig | None, config: DictConfig, consequence: str) -> None:
+    """Raises SftConfigError for files that cannot be read, lack columns, or hold less than one batch of samples."""
+    files = [Path(file) for file in ([value] if isinstance(value, str) else value or [])]
+    names = ColumnNames(**{it.name: config.data.get(f"{it.name}_key", it.default) for it in fields(ColumnNames)})
+    rows, at_most_a_sample_each = 0, config.data.truncation != "split"
     for file in files:
-        if not file.exists() and os.environ.get("SFT_HF_DATASET"):
-            return  # the converter has not written it yet
-        rows += rows_of(file)
-    if rows < batch and not more_later:
+        metadata = footer_of(file)
+        try:
+            layout = choose_layout(metadata.schema.to_arrow_schema(), names, str(file))
+        except DataError as error:
+            raise SftConfigError(str(error)) from error
+        rows += metadata.num_rows
+        at_most_a_sample_each &= layout.messages is None  # a chat may become a sample for each of its turns
+    if files and rows < config.data.train_batch_size and at_most_a_sample_each:
         raise SftConfigError(
-            f"the {which} files hold {rows} row(s), fewer than one batch of {batch} (SFT_TRAIN_BATCH_SIZE), so "
-            f"{consequence}: use a smaller batch or more rows ({', '.join(map(str, files))})"
+            f"the {which} files hold {rows} row(s), fewer than one batch of {config.data.train_batch_size} "
+            f"(SFT_TRAIN_BATCH_SIZE), so {consequence}: use a smaller batch or more rows ({', '.join(map(str, files))})"
         )
 
 
-def rows_of(file: Path) -> int:
-    """The rows that a file's footer counts, which a truncated file has lost. Raises SftConfigError."""
+def footer_of(file: Path) -> pyarrow.parquet.FileMetaData:
+    """What stands at the end of a parquet file, and is lost in a truncated one. Raises SftConfigError."""
     try:
-        rows = pyarrow.parquet.read_metadata(file).num_rows
+        metadata = pyarrow.parquet.read_metadata(file)
     except (OSError, pyarrow.ArrowException) as error:
         raise SftConfigError(f"{file} is not a whole parquet file: {str(error).splitlines()[0]}") from error
-    if not rows:
+    if not metadata.num_rows:
         raise SftConfigError(f"{file} has no rows: make it again, or leave it out")
-    return rows
+    return metadata

@@ -101,10 +101,17 @@ choose_sft_files() {
 
 # Sets `converter`, and choose_sft_files' `train` and `val` to what it will write.
 convert_swe_synth() {
-    local folder=$1 ratio=${SFT_VAL_RATIO:-0.1}
+    local folder=$1 ratio=${SFT_VAL_RATIO:-0.1} dataset=$SFT_HF_DATASET length=${SFT_MAX_LENGTH:-2048} base
     [[ -z ${SFT_VAL_FILES:-} ]] || ratio=0
+    for base in "$VERITAS_ROOT" "$PWD"; do
+        [[ ! -f $base/$SFT_HF_DATASET ]] || dataset=$base/$SFT_HF_DATASET
+    done
+    [[ ! $dataset =~ \.(parquet|jsonl|json|arrow)$ || -f $dataset ]] || die "SFT_HF_DATASET=$SFT_HF_DATASET is not there"
+    # A quarter for the answer, which is a patch; 64 tokens for what the chat template adds.
+    ((length >= 128)) || die "SFT_MAX_LENGTH=$length is too short for SFT_HF_DATASET: use at least 128"
     converter=("$VERITAS_PYTHON" "$VERITAS_ROOT/data_processing/convert_swe_synth_sft.py"
-        --dataset "$SFT_HF_DATASET" --split train --output-dir "$folder" --val-ratio "$ratio")
+        --dataset "$dataset" --split train --output-dir "$folder" --val-ratio "$ratio" --tokenizer "$AGENT_MODEL_PATH"
+        --max-tokens-prompt "$((length - length / 4 - 64))" --max-tokens-response "$((length / 4))")
     train=[$(hydra_quote "$folder/swe_synth_sft_train.parquet")]
     [[ ! $ratio =~ [1-9] ]] || val=[$(hydra_quote "$folder/swe_synth_sft_val.parquet")]
 }
