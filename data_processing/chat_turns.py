@@ -193,10 +193,11 @@ def _turns(text: str | None) -> list[dict[str, Any]]:
         raise ChatFault("messages is null or empty")
     if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
         raise ChatFault("messages is not a list of turns")
-    return [_turn(turn) for turn in value]
+    return [read_turn(turn) for turn in value]
 
 
-def _turn(turn: dict[str, Any]) -> dict[str, Any]:
+def read_turn(turn: dict[str, Any]) -> dict[str, Any]:
+    """The turn with the keys of TURN, and no other. Raises ChatFault. Its role may be None."""
     role, content = turn.get("role"), turn.get("content")
     if role is not None and not isinstance(role, str):
         raise ChatFault("a turn's role is not text")
