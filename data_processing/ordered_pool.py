@@ -72,6 +72,8 @@ def _in_order(executor: ProcessPoolExecutor, work: Callable[[Any], Any], jobs: I
             yield waiting.popleft().result()
             waiting.extend(executor.submit(work, job) for job in itertools.islice(jobs, 1))
     except BrokenProcessPool as error:
+        if error.__cause__ is not None:
+            raise  # an exception or a result that does not pickle: a bug, and the cause tells which
         raise EnvError(
             "a worker process died without an exception: killed for want of memory (lower --concurrency), or crashed "
             f"in native code: {error}"

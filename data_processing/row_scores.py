@@ -86,7 +86,7 @@ def _open_task(answered: AnsweredTask, question: Question) -> tuple[EnvAdapter, 
     env = canonical_env_name(env)
     for named in (answered.env, challenge and challenge.env):
         if named and canonical_env_name(named) != env:
-            raise SettingsError(f"it is of env {named}, and --env says {env}")
+            raise SettingsError(f"it is of env {named}, and {'--env' if question.env else 'its env'} says {env}")
     settings = {**(answered.settings or {}), **(question.settings or {})}
     try:
         adapter = shared_env_adapter(env, json.dumps(settings, sort_keys=True))
