@@ -26,7 +26,7 @@ from byte_progress import byte_progress
 from column_types import conform, merge_types
 from hub_files import fetch_files, looks_like_hub_id
 from json_rows import infer_types, parse_block, read_blocks
-from source_error import SourceError
+from source_error import SourceError, first_line
 
 __all__ = ["Source", "SourceError", "open_source", "require_columns"]
 
@@ -87,7 +87,11 @@ class Source:
             return
         size = path.stat().st_size
         for batch, share in COLUMNAR[kind][1](path, schema):
-            yield conform(batch, schema), int(size * share)
+            try:
+                conformed = conform(batch, schema)
+            except pa.ArrowInvalid as error:
+                raise SourceError(f"{path} does not fit the types of the other files: {first_line(error)}") from error
+            yield conformed, int(size * share)
 
 
 def open_source(
@@ -182,7 +186,7 @@ def _files_in(directory: Path, split: str) -> list[Path]:
     )
     if not found:
         raise SourceError(f"{directory} holds no {', '.join(KNOWN)} file")
-    splits = {path: _split_of(path.relative_to(directory)) for path in found}
+    splits = {path: split_of(path.relative_to(directory)) for path in found}
     if not any(splits.values()):
         return found
     chosen = [path for path in found if splits[path] == split]
@@ -192,7 +196,7 @@ def _files_in(directory: Path, split: str) -> list[Path]:
     return chosen
 
 
-def _split_of(path: Path) -> str | None:
+def split_of(path: Path) -> str | None:
     """The split that a file's or its directory's name tells, as the hub reads names: train-00000-of-00002.parquet."""
     words = {"train": "train", "training": "train", "test": "test", "testing": "test", "eval": "test"}
     words |= {"validation": "validation", "valid": "validation", "val": "validation", "dev": "validation"}
