@@ -330,6 +330,8 @@ REACHES = {
 
 def test_every_variable_reaches_the_config(repo: Checkout) -> None:
     variables = dict(setting.split("=", 1) for setting in REACHES)
+    columns = pyarrow.table({"the question": ["2 + 2 = ?"] * 64, "answer": ["4"] * 64})
+    pyarrow.parquet.write_table(columns, repo.home / "train.parquet")
     result = repo.sft(**DRY, **FILES, SFT_VAL_FILES="train.parquet", SFT_SAVE_DIR="my/runs", **variables)
     config = config_of(result)
     for key, value in REACHES.values():
