@@ -1,33 +1,25 @@
-"""A real HTTP server that answers as the model hub does for one dataset: open, gated, private or failing."""
+"""A real HTTP server that answers as the model hub does for datasets: open, gated, private or failing ones."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-class DatasetHub(ThreadingHTTPServer):
-    """`files` are what the repository holds; it refuses all who do not send `token`, where one is set."""
+@dataclass
+class Repository:
+    """`files` by name. Who does not send `token`, where there is one, is refused with this status and code."""
 
-    daemon_threads = True
-
-    def __init__(self, repository: str, files: dict[str, bytes]) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.repository = repository
-        self.files = {"README.md": b"---\nlicense: mit\n---\n", **files}
-        self.token: str | None = None
-        self.refusal = (401, "RepoNotFound")
-        self.downloaded: list[str] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
+    files: dict[str, bytes]
+    token: str | None = None
+    refusal: tuple[int, str] = (401, "RepoNotFound")
 
     def listing(self, folder: str, recursive: bool) -> list[dict[str, object]]:
         """The entries of a folder as the hub's API has them."""
@@ -42,33 +34,50 @@ class DatasetHub(ThreadingHTTPServer):
         return entries + [{"type": "directory", "path": prefix + name, "oid": "0" * 40} for name in sorted(folders)]
 
 
+class Hub(ThreadingHTTPServer):
+    """It remembers which files were downloaded, as repository/name."""
+
+    daemon_threads = True
+
+    def __init__(self, repositories: Mapping[str, Repository]) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.repositories = repositories
+        self.downloaded: list[str] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
 class _Handler(BaseHTTPRequestHandler):
-    server: DatasetHub
+    server: Hub
 
     def do_GET(self) -> None:
-        hub, repository = self.server, self.server.repository
         path, _, query = self.path.partition("?")
-        if hub.token and self.headers.get("Authorization") != f"Bearer {hub.token}":
-            return self.answer(hub.refusal[0], b"", {"X-Error-Code": hub.refusal[1]})
-        if path in (f"/api/datasets/{repository}", f"/api/datasets/{repository}/revision/{COMMIT}"):
-            siblings = [{"rfilename": name} for name in hub.files]
-            body = {"id": repository, "sha": COMMIT, "private": False, "tags": [], "siblings": siblings}
+        name = next((name for name in self.server.repositories if f"/{name}/" in f"{path}/"), None)
+        if name is None:
+            return self.answer(404, b"", {"X-Error-Code": "RepoNotFound"})
+        repository = self.server.repositories[name]
+        if repository.token and self.headers.get("Authorization") != f"Bearer {repository.token}":
+            return self.answer(repository.refusal[0], b"", {"X-Error-Code": repository.refusal[1]})
+        if path in (f"/api/datasets/{name}", f"/api/datasets/{name}/revision/{COMMIT}"):
+            siblings = [{"rfilename": file} for file in repository.files]
+            body = {"id": name, "sha": COMMIT, "private": False, "tags": [], "siblings": siblings}
             return self.answer(200, json.dumps(body).encode())
-        if path.startswith(f"/api/datasets/{repository}/tree/{COMMIT}"):
-            folder = path.removeprefix(f"/api/datasets/{repository}/tree/{COMMIT}").strip("/")
-            entries = hub.listing(folder, "recursive=true" in query)
+        if path.startswith(f"/api/datasets/{name}/tree/{COMMIT}"):
+            folder = path.removeprefix(f"/api/datasets/{name}/tree/{COMMIT}").strip("/")
+            entries = repository.listing(folder, "recursive=true" in query)
             if entries:
                 return self.answer(200, json.dumps(entries).encode())
         for revision in (COMMIT, "main"):
-            name = path.removeprefix(f"/datasets/{repository}/resolve/{revision}/")
-            if name in hub.files:
+            file = path.removeprefix(f"/datasets/{name}/resolve/{revision}/")
+            if file in repository.files:
                 if self.command == "GET":
-                    hub.downloaded.append(name)
-                data = hub.files[name]
+                    self.server.downloaded.append(f"{name}/{file}")
+                data = repository.files[file]
                 tag = f'"{hashlib.sha1(data).hexdigest()}"'
                 return self.answer(200, data, {"ETag": tag, "X-Repo-Commit": COMMIT})
-        code = "EntryNotFound" if f"/{repository}/" in path else "RepoNotFound"
-        return self.answer(404, b"", {"X-Error-Code": code})
+        return self.answer(404, b"", {"X-Error-Code": "EntryNotFound"})
 
     do_HEAD = do_GET
 
@@ -85,8 +94,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def dataset_hub(repository: str, files: dict[str, bytes]) -> Iterator[DatasetHub]:
-    server = DatasetHub(repository, files)
+def dataset_hub(repositories: Mapping[str, Repository]) -> Iterator[Hub]:
+    """A hub that has these datasets, until the end of the block."""
+    server = Hub(repositories)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield server
