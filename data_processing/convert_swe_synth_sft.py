@@ -95,9 +95,7 @@ def choose_targets(args: argparse.Namespace) -> dict[str, Path]:
         directory = args.output_dir or OUTPUT_DIR
         val = directory / VAL_NAME
         if not args.val_ratio and val.exists():
-            print(
-                f"note: {val} of an earlier run stays; its instances may be in the new training file", file=sys.stderr
-            )
+            print(f"note: {val} is of an earlier run: its instances may be in the new training file", file=sys.stderr)
         return {"train": directory / TRAIN_NAME, **({"val": val} if args.val_ratio else {})}
     if args.output_dir:
         raise SourceError("--output and --output-dir are both given: choose one")
