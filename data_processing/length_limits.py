@@ -93,21 +93,25 @@ class LengthLimit:
 
 
 def load_tokenizer(name: str) -> Any:
-    """A tokenizer of the library `tokenizers` from a directory or the hub. Raises SourceError."""
+    """A tokenizer of the library `tokenizers` from a model's directory or the hub. Raises SourceError."""
     from tokenizers import Tokenizer
 
     directory = Path(name).expanduser()
-    if directory.is_dir():
-        file = directory / "tokenizer.json"
-        if not file.is_file():
-            raise SourceError(f"--tokenizer {name}: the directory has no tokenizer.json")
-        path = str(file)
-    else:
-        path = _download(name)
+    path = directory / "tokenizer.json" if directory.is_dir() else Path(_download(name))
     try:
-        return Tokenizer.from_file(path)
-    except Exception as error:  # the library raises nothing narrower
+        tokenizer = Tokenizer.from_file(str(path)) if path.is_file() else _converted(directory)
+    except Exception as error:  # neither library raises anything narrower
         raise SourceError(f"--tokenizer {name}: {path} cannot be read: {first_line(error)}") from error
+    tokenizer.no_truncation()  # a file may ask for it, and every text would be short enough
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _converted(directory: Path) -> Any:
+    """Of a model that has its tokenizer in an older format."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(directory, use_fast=True).backend_tokenizer
 
 
 def _download(name: str) -> str:

@@ -7,6 +7,7 @@ with parquet_files({"train": Path("a.parquet"), "val": Path("b.parquet")}, schem
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -74,6 +75,8 @@ def parquet_files(
         empty = [str(targets[name]) for name, output in outputs.items() if not output.rows]
         if empty:
             raise SourceError(f"no rows are left for {' and '.join(empty)}: nothing was written")
+        for path in temporary.values():
+            _flush(path)  # before the first takes its name: a full disk shows here
 
 
 def check_targets(targets: Iterable[Path], inputs: Iterable[Path] = ()) -> None:
@@ -89,6 +92,11 @@ def check_targets(targets: Iterable[Path], inputs: Iterable[Path] = ()) -> None:
             raise SourceError(f"output {path} is named twice")
         seen.add(path.resolve())
         check_writable(path.parent)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def check_val_ratio(ratio: float) -> None:

@@ -362,6 +362,32 @@ def test_tokens_are_those_of_the_tokenizer(tmp_path: Path, tokenizer: Path, caps
     assert "response of more than 5 tokens" in capsys.readouterr().err
 
 
+def test_a_tokenizer_that_would_cut_what_it_counts_does_not(tmp_path: Path, tokenizer: Path) -> None:
+    from tokenizers import Tokenizer
+
+    from length_limits import load_tokenizer
+
+    cutting = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
+    cutting.enable_truncation(3)
+    cutting.enable_padding(length=9)
+    cutting.save(str(tmp_path / "tokenizer.json"))
+    for text in (TASK, "x"):
+        assert len(load_tokenizer(str(tmp_path)).encode(text)) == len(load_tokenizer(str(tokenizer)).encode(text))
+
+
+@pytest.mark.slow
+def test_a_model_with_an_older_tokenizer_file_will_do(tmp_path: Path, tokenizer: Path) -> None:
+    from length_limits import load_tokenizer
+
+    made = json.loads((tokenizer / "tokenizer.json").read_text())["model"]
+    (tmp_path / "vocab.json").write_text(json.dumps(made["vocab"]))
+    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in made["merges"]]
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "GPT2Tokenizer"}')
+    assert load_tokenizer(str(tmp_path)).encode(TASK).ids == load_tokenizer(str(tokenizer)).encode(TASK).ids
+
+
 # --- splitting and sampling
 
 
@@ -553,7 +579,7 @@ GOOD: Callable[[Path], Path] = lambda folder: write(folder / "a.parquet", [row("
         (GOOD, ["--max-chars-prompt", "0"], "--max-chars-prompt 0: at least 1"),
         (GOOD, ["--max-tokens-prompt", "9"], "--max-tokens-prompt needs --tokenizer"),
         (GOOD, ["--tokenizer", "x"], "--tokenizer does nothing without"),
-        (GOOD, ["--tokenizer", ".", "--max-tokens-prompt", "9"], "the directory has no tokenizer.json"),
+        (GOOD, ["--tokenizer", str(SCRIPT.parent), "--max-tokens-prompt", "9"], "tokenizer.json cannot be read"),
         (
             GOOD,
             ["--format", "messages", "--max-chars-prompt", "9"],
