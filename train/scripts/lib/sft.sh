@@ -30,6 +30,7 @@ choose_sft_lora() {
     export TUNING=full
     ((${SFT_LORA_RANK:-0})) || return 0
     TUNING=lora
+    [[ -v SFT_LR ]] || say 'lora     SFT_LR is not set, and 2e-6 is a rate for all weights: adapters usually want more, such as 1e-4'
     if [[ ${SFT_LORA_TARGET_MODULES:-all-linear} != all-linear ]]; then
         SFT_LORA_TARGET_MODULES=$(module_pattern "$SFT_LORA_TARGET_MODULES")
         [[ -n $SFT_LORA_TARGET_MODULES ]] || die 'SFT_LORA_TARGET_MODULES=[] names no module: use all-linear, names, or SFT_LORA_RANK=0'
