@@ -35,18 +35,19 @@ class Block:
     line: int
     data: bytes
     position: int  # how far into the file its end is
+    start: int | None = None  # where in the file it begins; None for elements of a list, which are written anew
 
 
-def read_blocks(path: Path) -> Iterator[Block]:
+def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
     """The file as blocks of lines. Raises SourceError for what is neither lines nor a list of objects."""
     with path.open("rb") as file:
         start = file.read(3)
         file.seek(3 if start == b"\xef\xbb\xbf" else 0)
         first = _first_byte(file)
         if first == b"[":
-            yield from _list_blocks(path, file)
+            yield from _list_blocks(path, file, block_bytes)
         else:
-            yield from _line_blocks(path, file)
+            yield from _line_blocks(path, file, block_bytes)
 
 
 def infer_types(
@@ -71,12 +72,18 @@ def infer_types(
     return {name: pa.string() if name in as_json else kind for name, kind in types.items()}, as_json, rows
 
 
-def parse_block(block: Block, schema: pa.Schema, as_json: Collection[str]) -> Iterator[pa.RecordBatch]:
-    """The block's rows with the columns of the schema, those of `as_json` as text. Raises SourceError."""
+def parse_block(
+    block: Block, schema: pa.Schema, as_json: Collection[str], strict: bool = False
+) -> Iterator[pa.RecordBatch]:
+    """The block's rows with the columns of the schema, those of `as_json` as text; other fields are passed over.
+
+    With `strict` they are an error. Raises SourceError.
+    """
     if as_json and not set(as_json).isdisjoint(schema.names):
         yield _parse_in_python(block, schema, as_json)
         return
-    options = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+    unexpected = "error" if strict else "ignore"
+    options = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior=unexpected)
     try:
         table = _read_json(block.data, options)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -93,9 +100,9 @@ def _first_byte(file: io.BufferedReader) -> bytes:
     return first
 
 
-def _line_blocks(path: Path, file: io.BufferedReader) -> Iterator[Block]:
+def _line_blocks(path: Path, file: io.BufferedReader, block_bytes: int) -> Iterator[Block]:
     line, rest = 1, b""
-    while chunk := file.read(BLOCK_BYTES):
+    while chunk := file.read(block_bytes):
         end = chunk.rfind(b"\n") + 1
         if not end:
             rest += chunk
@@ -103,13 +110,14 @@ def _line_blocks(path: Path, file: io.BufferedReader) -> Iterator[Block]:
                 raise SourceError(f"{path}:{line}: a line of over {LONGEST_LINE >> 20} MiB: is this one object a line?")
             continue
         data, rest = rest + chunk[:end], chunk[end:]
-        yield Block(path, line, data, file.tell() - len(rest))
+        end = file.tell() - len(rest)
+        yield Block(path, line, data, end, end - len(data))
         line += data.count(b"\n")
     if rest.strip():
-        yield Block(path, line, rest, file.tell())
+        yield Block(path, line, rest, file.tell(), file.tell() - len(rest))
 
 
-def _list_blocks(path: Path, file: io.BufferedReader) -> Iterator[Block]:
+def _list_blocks(path: Path, file: io.BufferedReader, block_bytes: int) -> Iterator[Block]:
     import ijson
 
     pending: list[bytes] = []
@@ -120,7 +128,7 @@ def _list_blocks(path: Path, file: io.BufferedReader) -> Iterator[Block]:
                 raise SourceError(f"{path}: element {number} of the list is {_kind_of(element)}, not an object")
             pending.append(orjson.dumps(element))
             size += len(pending[-1])
-            if size >= BLOCK_BYTES:
+            if size >= block_bytes:
                 yield Block(path, first, b"\n".join(pending), file.tell())
                 pending, size, first = [], 0, number + 1
     except ijson.JSONError as error:

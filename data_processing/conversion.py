@@ -1,0 +1,213 @@
+"""JSON files into the train and validation files of a plan: read in blocks, mapped by processes, written in order.
+
+    totals = Conversion(files, targets, Wishes("rl"), val_ratio=0.05, seed=42).run()
+    totals.written          {"train": 950, "val": 50}
+    totals.left_out         {"blank prompt": 3}
+
+Memory does not grow with the input. What is written depends on the input and the options alone, not on the number of
+processes or on where blocks end.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pyarrow as pa
+
+from block_exchange import map_to_file, received, with_data, without_data
+from block_mapping import HASH_BITS, Job, Mapped, map_block, survey_block
+from byte_progress import byte_progress
+from conversion_plan import Plan, Wishes, make_plan
+from field_survey import Path as Field
+from field_survey import Survey
+from json_objects import BadLines
+from json_rows import Block, read_blocks
+from ordered_pool import ordered_pool
+from parquet_output import ParquetOutput, parquet_files
+from shuffled_rows import ShuffledRows, shuffled_rows
+from source_error import SourceError
+
+BLOCK_BYTES = 1 << 20
+"""Parsed, this has room in a processor's cache: four times as much takes a fifth longer for each row."""
+SAMPLED_FILES = 16
+PROCESSES = 2
+"""More would wait for the one that writes, and take memory."""
+ONE_PROCESS_BYTES = 24 << 20
+"""Below this, starting processes takes longer than they save."""
+
+
+class PlanChanged(Exception):
+    """The input holds something that the plan did not foresee."""
+
+
+class SplitMissed(Exception):
+    """No prompt, or every prompt, was drawn for validation. `cut` draws one, or all but one."""
+
+    def __init__(self, cut: int) -> None:
+        self.cut = cut
+
+
+@dataclass
+class Totals:
+    """What became of the rows."""
+
+    plan: Plan
+    written: dict[str, int]
+    """Target → rows."""
+    left_out: Counter[str] = field(default_factory=Counter)
+    used: Counter[tuple[str, Field]] = field(default_factory=Counter)
+    """("prompt", ("question",)): how many rows had it there."""
+    bad: BadLines = field(default_factory=BadLines)
+    least: int = 1 << HASH_BITS
+    """Of the prompts' hashes."""
+    most: int = -1
+
+    @property
+    def rows(self) -> int:
+        return sum(self.written.values())
+
+    def add(self, mapped: Mapped) -> None:
+        self.left_out.update(mapped.left_out)
+        self.used.update(mapped.used)
+        self.bad.add(mapped.bad)
+        if mapped.hashes is not None and len(mapped.hashes):
+            self.least = min(self.least, int(mapped.hashes.min()))
+            self.most = max(self.most, int(mapped.hashes.max()))
+
+
+@dataclass
+class Conversion:
+    files: list[Path]
+    targets: dict[str, Path]
+    """"train", and "val" where val_ratio is not 0."""
+    wishes: Wishes
+    val_ratio: float = 0.0
+    seed: int = 42
+    shuffle: bool = False
+    skip_bad: bool = False
+    survey: Survey = field(default_factory=Survey)
+    """What was seen of the fields so far."""
+
+    def __post_init__(self) -> None:
+        self.total_bytes = sum(path.stat().st_size for path in self.files)
+        self.cut = int(self.val_ratio * 2**HASH_BITS)
+
+    def run(self) -> Totals:
+        """Most inputs are read once, since their first rows have the fields of all; others once more to see the fields.
+
+        Raises SourceError where the input cannot be used; then nothing is written.
+        """
+        for path in self.files[:: -(-len(self.files) // SAMPLED_FILES)]:
+            block = next(read_blocks(path), None)
+            if block:
+                self.survey.add(survey_block(block, self.skip_bad))
+        processes = 1 if self.total_bytes < ONE_PROCESS_BYTES else PROCESSES
+        with ordered_pool(processes) as self.map, TemporaryDirectory(prefix="convert-to-parquet-") as directory:
+            self.map_block = map_block if processes == 1 else partial(map_to_file, directory=Path(directory))
+            if not self.survey.rows:
+                self.survey_all()
+            plan = make_plan(self.survey, self.wishes)
+            while True:
+                try:
+                    return self.write(plan)
+                except PlanChanged:
+                    self.survey_all()
+                    plan = make_plan(self.survey, self.wishes)
+                except SplitMissed as missed:
+                    self.cut = missed.cut
+
+    def survey_all(self) -> None:
+        """See the fields of all rows. Raises SourceError for a bad line, and where there are no rows."""
+        self.survey = Survey()
+        with byte_progress("reading fields", self.total_bytes) as advance:
+            for survey in self.map(_survey, ((block, self.skip_bad) for block in self.blocks(advance))):
+                self.survey.add(survey)
+        if not self.survey.rows:
+            raise SourceError(f"{' and '.join(map(str, self.files[:3]))}: no rows")
+
+    def write(self, plan: Plan) -> Totals:
+        """Write all rows. Raises PlanChanged, SplitMissed or SourceError, and then there are no files."""
+        totals = Totals(plan, dict.fromkeys(self.targets, 0))
+        with ExitStack() as stack:
+            files = stack.enter_context(parquet_files(self.targets, plan.schema, self.files))
+            outputs = {name: self.output(file, self.targets[name].parent, stack) for name, file in files.items()}
+            advance = stack.enter_context(byte_progress("converting", self.total_bytes))
+            for mapped in self.mapped_blocks(plan, advance):
+                totals.add(mapped)
+                batch = mapped.batch
+                if plan.index is None:
+                    batch = with_index(batch, totals.rows)
+                validate = np.zeros(batch.num_rows, bool)
+                if mapped.hashes is not None:
+                    validate = mapped.hashes < np.uint64(self.cut)
+                for name, chosen in (("train", ~validate), ("val", validate)):
+                    if chosen.any():
+                        part = batch if chosen.all() else batch.filter(pa.array(chosen))
+                        outputs[name].write(part)
+                        totals.written[name] += part.num_rows
+            self.check(totals)
+        return totals
+
+    def mapped_blocks(self, plan: Plan, advance: Callable[[int], object]) -> Iterator[Mapped]:
+        """All blocks, in order and with their rows. Raises PlanChanged."""
+        seed = self.seed if self.val_ratio else None
+        jobs = (Job(block, plan, self.skip_bad, seed) for block in self.blocks(advance))
+        for mapped in self.map(self.map_block, jobs):
+            if mapped.survey is not None:
+                self.survey.add(mapped.survey)
+                newer = make_plan(self.survey, self.wishes)
+                if newer != plan:
+                    raise PlanChanged
+                plan = newer  # of the jobs to come as well: it knows of what is no news
+                mapped = map_block(Job(with_data(mapped.block), plan, self.skip_bad, seed))
+            yield received(mapped)
+
+    def blocks(self, advance: Callable[[int], object]) -> Iterator[Block]:
+        for path in self.files:
+            done = 0
+            for block in read_blocks(path, BLOCK_BYTES):
+                yield without_data(block) if self.map_block is not map_block else block
+                advance(block.position - done)
+                done = block.position
+
+    def output(self, file: ParquetOutput, directory: Path, stack: ExitStack) -> ParquetOutput | ShuffledRows:
+        if not self.shuffle:
+            return file
+        return stack.enter_context(shuffled_rows(file, self.total_bytes, self.seed, directory))
+
+    def check(self, totals: Totals) -> None:
+        """Raises SourceError where no row can be used or all have one prompt, SplitMissed where a side is empty."""
+        if not totals.rows:
+            reasons = "; ".join(f"{number:,} × {reason}" for reason, number in totals.left_out.most_common())
+            raise SourceError(f"no row can be used ({reasons})")
+        if self.val_ratio and totals.least == totals.most:
+            raise SourceError(
+                f"--val-ratio {self.val_ratio}: all rows that can be used ({totals.rows:,}) have the same prompt, "
+                "which cannot be on both sides: give --val-ratio 0"
+            )
+        if not totals.written.get("val", 1):
+            raise SplitMissed(totals.least + 1)
+        if not totals.written["train"]:
+            raise SplitMissed(totals.most)
+
+
+def with_index(batch: pa.RecordBatch, first: int) -> pa.RecordBatch:
+    """The batch with extra_info.index counting from `first`."""
+    extra_info = batch.column("extra_info")
+    fields = list(extra_info.type)
+    children = [extra_info.field(place) for place in range(len(fields))]
+    children[0] = pa.array(np.arange(first, first + batch.num_rows), pa.int64())
+    changed = pa.StructArray.from_arrays(children, fields=fields)
+    return batch.set_column(batch.schema.get_field_index("extra_info"), batch.schema.field("extra_info"), changed)
+
+
+def _survey(job: tuple[Block, bool]) -> Survey:
+    block, skip_bad = job
+    return survey_block(with_data(block), skip_bad)
