@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "train" / "tools
 from env_cli import exit_code
 from length_limits import CUT, DROP, LengthLimit, load_tokenizer
 from parquet_output import check_targets, check_val_ratio, parquet_files
-from row_source import SourceError, open_source
+from row_source import Source, SourceError, TypesChanged, open_source
 from run_table import Plan
 from trajectories import CHATS, PAIRS, choose_rows, output_schema, write_rows
 
@@ -49,7 +49,16 @@ def convert(args: argparse.Namespace) -> None:
     targets = choose_targets(args)
     check_targets(targets.values())
     limits = choose_limits(args)
-    source = open_source(args.dataset, split=args.split)
+    try:
+        convert_source(open_source(args.dataset, split=args.split, sample=True), args, targets, limits)
+    except TypesChanged:
+        convert_source(open_source(args.dataset, split=args.split), args, targets, limits)
+
+
+def convert_source(
+    source: Source, args: argparse.Namespace, targets: dict[str, Path], limits: list[LengthLimit]
+) -> None:
+    """Raises TypesChanged for a sampled source, before anything is written."""
     check_targets(targets.values(), source.files)
     schema = output_schema(source, args.format)
     dropped: Counter[str] = Counter()
@@ -73,7 +82,7 @@ def convert(args: argparse.Namespace) -> None:
         break
     dropped.update([*unusable.values(), *found.values()])
     dropped["left out by --max-samples"] = plan.sampled_out
-    print(f"read {runs.num_rows:,} rows: {runs.num_runs:,} runs of {runs.num_instances:,} instances")
+    print(f"read {runs.num_rows:,} rows (usable runs: {runs.num_runs:,}, instances: {runs.num_instances:,})")
     for name, path in targets.items():
         print(f"wrote {written[name]:,} rows to {path}")
     for limit in limits:

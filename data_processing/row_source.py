@@ -14,10 +14,14 @@ second call of batches() reads the same rows in the same order.
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -25,15 +29,21 @@ from arrow_rows import arrow_batches, arrow_shape, parquet_batches, parquet_shap
 from byte_progress import byte_progress
 from column_types import conform, merge_types
 from hub_files import fetch_files, looks_like_hub_id
-from json_rows import infer_types, parse_block, read_blocks
+from json_rows import BLOCK_BYTES, Block, infer_types, parse_block, read_blocks
 from source_error import SourceError, first_line
 
-__all__ = ["Source", "SourceError", "open_source", "require_columns"]
+__all__ = ["Source", "SourceError", "TypesChanged", "open_source", "require_columns"]
 
 COLUMNAR = {".parquet": (parquet_shape, parquet_batches), ".arrow": (arrow_shape, arrow_batches)}
 JSON = (".jsonl", ".json", ".ndjson")
 KNOWN = (*COLUMNAR, *JSON)
 Advance = Callable[[int], None]
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+
+class TypesChanged(Exception):
+    """A sampled source has fields or types that its first rows do not have: open it without `sample`."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,7 @@ class Source:
     schema: pa.Schema
     num_rows: int | None
     json_columns: frozenset[str] = field(default_factory=frozenset)
+    sampled: bool = False
 
     @property
     def columns(self) -> list[str]:
@@ -65,7 +76,7 @@ class Source:
 
         `messages.role` is the column messages with nothing in its structs but role: a parquet file is not read for the
         rest. Raises SourceError for a damaged file, for a line that is no JSON object, and for a column that is not
-        there.
+        there; TypesChanged where the source was sampled, at the latest when whole columns are read.
         """
         names = list(columns) if columns is not None else self.columns
         require_columns(self, [name if name in self.columns else name.partition(".")[0] for name in names])
@@ -81,9 +92,7 @@ class Source:
     def _file_batches(self, path: Path, schema: pa.Schema) -> Iterator[tuple[pa.RecordBatch, int]]:
         kind = path.suffix.lower()
         if kind in JSON:
-            for block in read_blocks(path):
-                for batch in parse_block(block, schema, self.json_columns):
-                    yield batch, block.position
+            yield from self._json_batches(path, schema)
             return
         size = path.stat().st_size
         for batch, share in COLUMNAR[kind][1](path, schema):
@@ -93,23 +102,65 @@ class Source:
                 raise SourceError(f"{path} does not fit the types of the other files: {first_line(error)}") from error
             yield conformed, int(size * share)
 
+    def _json_batches(self, path: Path, schema: pa.Schema) -> Iterator[tuple[pa.RecordBatch, int]]:
+        """Of a sampled source whole columns are read together with all others: fields that it does not know show."""
+        strict = self.sampled and not self.json_columns and all(column in self.schema for column in schema)
+
+        def parse(block: Block) -> tuple[list[pa.RecordBatch], int]:
+            return list(
+                parse_block(block, self.schema if strict else schema, self.json_columns, strict)
+            ), block.position
+
+        try:
+            for batches, position in _ahead(parse, read_blocks(path, BLOCK_BYTES)):
+                for batch in batches:
+                    yield batch.select(schema.names) if strict else batch, position
+        except SourceError as error:
+            if self.sampled:
+                raise TypesChanged from error
+            raise
+
+
+def _ahead(function: Callable[[Given], Made], items: Iterable[Given]) -> Iterator[Made]:
+    """The function of each item, in order, with two of them at work in threads meanwhile."""
+    with ThreadPoolExecutor(2) as pool:
+        waiting: deque[Future[Made]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > 2:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
 
 def open_source(
-    name: str, *, split: str = "train", columns: Sequence[str] | None = None, as_json: Collection[str] = ()
+    name: str,
+    *,
+    split: str = "train",
+    columns: Sequence[str] | None = None,
+    as_json: Collection[str] = (),
+    sample: bool = False,
 ) -> Source:
     """The rows that `name` stands for: a file, a directory, a glob, or a dataset of the hub (`org/name`).
 
     `split` chooses files of a dataset of the hub, and of a directory that has files named after splits. With `columns`
     the source has these alone. `as_json` names columns that JSON files give as text, the JSON of each value, whether or
-    not their types agree. Raises SourceError, one line, for all that the user can mend.
+    not their types agree. A JSON file is read once to know its types; with `sample` its first rows are, and batches()
+    raises TypesChanged where the others differ. Raises SourceError, one line, for all that the user can mend.
     """
+    if sample and columns is not None:
+        raise ValueError("a sampled source has all columns")
     files = find_files(name, split)
     types: dict[str, pa.DataType] = {}
     origin: dict[str, Path] = {}
     json_columns: set[str] = set()
     shapes = []
     for path in files:
-        shapes.append(_shape_of(path, json_columns | set(as_json)))
+        shapes.append(_shape_of(path, json_columns | set(as_json), sample))
         json_columns |= shapes[-1][1]
     for path, (file_types, _, _) in zip(files, shapes, strict=True):
         for column, kind in file_types.items():
@@ -126,12 +177,12 @@ def open_source(
     schema = pa.schema([pa.field(column, kind) for column, kind in types.items()])
     counts = [count for _, _, count in shapes]
     num_rows = None if None in counts else sum(count or 0 for count in counts)
-    source = Source(name, tuple(files), schema, num_rows, frozenset(json_columns & set(types)))
+    source = Source(name, tuple(files), schema, num_rows, frozenset(json_columns & set(types)), sample)
     if columns is None:
         return source
     require_columns(source, columns)
     chosen = pa.schema([schema.field(column) for column in columns])
-    return Source(name, source.files, chosen, num_rows, source.json_columns & set(columns))
+    return replace(source, schema=chosen, json_columns=source.json_columns & set(columns))
 
 
 def require_columns(source: Source, names: Sequence[str]) -> None:
@@ -213,17 +264,23 @@ def _known(path: Path) -> Path:
     return path
 
 
-def _shape_of(path: Path, as_json: Collection[str]) -> tuple[dict[str, pa.DataType], set[str], int | None]:
+def _shape_of(
+    path: Path, as_json: Collection[str], sample: bool
+) -> tuple[dict[str, pa.DataType], set[str], int | None]:
     kind = path.suffix.lower()
     if kind not in JSON:
         shape = COLUMNAR[kind][0](path)
         return {column.name: column.type for column in shape.schema}, set(), shape.num_rows
+    if sample:
+        types, json_columns, _ = infer_types(islice(read_blocks(path, BLOCK_BYTES), 1), as_json)
+        if not json_columns:
+            return types, json_columns, None
     with byte_progress(f"reading types of {path.name}", path.stat().st_size) as advance:
         done = 0
 
-        def read(block) -> None:
+        def read(block: Block) -> None:
             nonlocal done
             advance(block.position - done)
             done = block.position
 
-        return infer_types(read_blocks(path), as_json, read)
+        return infer_types(read_blocks(path, BLOCK_BYTES), as_json, read)

@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import convert_swe_synth_sft
+import row_source
 from row_digests import row_digests
 from run_table import TRAIN, VAL, RunTable
 
@@ -131,6 +132,24 @@ def test_tool_calls_are_kept_and_null_content_with_them_is_no_fault(tmp_path: Pa
     kept = [{key: value for key, value in turn.items() if value is not None} for turn in made["messages"]]
     expected = [{key: value for key, value in turn.items() if value is not None} for turn in messages]
     assert kept == expected
+
+
+@pytest.mark.parametrize(
+    "late", [{"tool_calls": [CALL]}, {"content": [{"type": "text", "text": "z"}]}], ids=["calls", "blocks"]
+)
+def test_what_only_a_late_row_has_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, late: Row
+) -> None:
+    monkeypatch.setattr(row_source, "BLOCK_BYTES", 3000)
+    last = row("z__z-1", messages=[*turns(1), {"role": "user", "content": "?"}, {"role": "assistant", **late}])
+    rows = [part for i in range(9) for part in run_of(f"a__a-{i}")] + [last]
+    assert convert(write(tmp_path / "a.jsonl", rows), tmp_path, "--format", "messages") == 0
+    made = rows_of(tmp_path)
+    assert len(made) == 10
+    spoken = made[-1]["messages"][-1]
+    assert spoken["content"] == ("z" if "content" in late else None)
+    assert spoken.get("tool_calls") == late.get("tool_calls")
+    assert left_out(capsys.readouterr().out) == {"a longer row of the same run is kept": 18}
 
 
 BLOCKS = [{"type": "text", "text": "TypeError in "}, {"type": "text", "text": "parse()"}]
@@ -678,7 +697,7 @@ assert not {{"torch", "verl", "transformers", "datasets"}} & set(sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"^read 2 rows: 2 runs of 2 instances$", done.stdout, re.M)
+    assert re.search(r"^read 2 rows \(usable runs: 2, instances: 2\)$", done.stdout, re.M)
     assert pq.read_metadata(tmp_path / "x.parquet").num_rows == 2
 
 

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 import arrow_rows
 import json_rows
+import row_source
 from dataset_hub import Repository, dataset_hub
-from row_source import Source, SourceError, open_source, require_columns
+from row_source import Source, SourceError, TypesChanged, open_source, require_columns
 
 TOOLS = Path(json_rows.__file__).parent
 ROWS = [
@@ -100,7 +101,7 @@ def test_json_rows_of_any_types_come_back_in_blocks_of_any_size(
 ) -> None:
     path = write(tmp_path / "a.jsonl", rows, schema=None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_rows, "BLOCK_BYTES", block)
+        patch.setattr(row_source, "BLOCK_BYTES", block)
         source = open_source(str(path))
         read = rows_of(source)
     for column in source.json_columns:
@@ -115,6 +116,25 @@ def test_a_column_whose_type_changes_is_read_as_json_text(tmp_path: Path) -> Non
     assert source.json_columns == {"a"}
     assert [row["a"] for row in rows_of(source)] == ["1", '"one"', "[1]", None]
     assert [row["b"] for row in rows_of(source)] == ["x", None, None, "y"]
+
+
+@pytest.mark.parametrize(
+    "late",
+    [{"a": "x"}, {"a": 1.5}, {"b": 1}, {"a": 1, "turns": [{"role": "user", "name": "x"}]}, {"a": 1, "turns": [1]}],
+    ids=str,
+)
+def test_a_sampled_source_says_that_later_rows_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(row_source, "BLOCK_BYTES", 60)
+    rows = [{"a": 1, "turns": [{"role": "user"}]}] * 9
+    path = str(write(tmp_path / "a.jsonl", rows, schema=None))
+    assert rows_of(open_source(path, sample=True)) == rows
+    path = str(write(tmp_path / "a.jsonl", [*rows, late], schema=None))
+    source = open_source(path, sample=True)
+    with pytest.raises(TypesChanged):
+        rows_of(source, "a", "turns")
+    assert len(rows_of(open_source(path))) == 10
 
 
 def test_a_column_can_be_asked_for_as_json_text(tmp_path: Path) -> None:
@@ -256,7 +276,7 @@ def test_a_fault_is_one_line_that_names_the_file(tmp_path: Path, make: Any, word
 
 
 def test_a_line_without_an_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_rows, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(row_source, "BLOCK_BYTES", 100)
     monkeypatch.setattr(json_rows, "LONGEST_LINE", 1 << 20)
     with pytest.raises(SourceError, match=r"a.jsonl:1: a line of over 1 MiB"):
         open_source(str(lines(tmp_path / "a.jsonl", '{"a": "' + "x" * (2 << 20) + '"}')))
