@@ -33,6 +33,7 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "runs, messages": ("runs.parquet", (*TRAJECTORIES, "--val-ratio", "0.05", "--format", "messages")),
     "tasks, rl": ("tasks.jsonl", (*TASKS, "--format", "rl")),
     "tasks, sft": ("tasks.jsonl", (*TASKS, "--format", "sft")),
+    "tasks, sft, shuffled": ("tasks.jsonl", (*TASKS, "--format", "sft", "--shuffle")),
 }
 MAKERS = {
     "calls.parquet": "write_trajectories(path, size, every_call=True)",
@@ -131,12 +132,12 @@ def main() -> None:
     parser.add_argument("--cases", default=";".join(CASES), help="with semicolons between them (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="for the files, which are removed (default: the temporary folder)")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="rows of other sizes and cases that the file has are kept")
     parser.add_argument("--copy", nargs=2, type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.copy:
         return copy(*args.copy)
-    cases = [case for case in args.cases.split(";") if Path(CASES[case][1][0]).exists()]
+    cases = args.cases.split(";")
     rows = []
     print(f"{'case':<24} {'GB':>5} {'bare s':>8} {'s':>8} {'ratio':>6} {'cpu':>6} {'peak MiB':>9}")
     for gigabytes in args.gb or [0.05]:
@@ -153,7 +154,14 @@ def main() -> None:
                         flush=True,
                     )
     if args.json:
-        args.json.write_text(json.dumps(rows, indent=1) + "\n")
+        measured = {(row["case"], row["gb"]) for row in rows}
+        earlier = json.loads(args.json.read_text()) if args.json.exists() else []
+        kept = [row for row in earlier if (row["case"], row["gb"]) not in measured]
+        args.json.write_text(json.dumps(sorted(kept + rows, key=order_of), indent=1) + "\n")
+
+
+def order_of(row: dict[str, str | float]) -> tuple[float, int]:
+    return float(row["gb"]), list(CASES).index(str(row["case"]))
 
 
 if __name__ == "__main__":
