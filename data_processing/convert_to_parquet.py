@@ -26,9 +26,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "train" / "tools"))
-if __name__ in ("__main__", "__mp_main__"):
-    # pyarrow would import it to see whether a list is an object of pandas: 40 MB and 0.2 s for each process.
-    sys.modules.setdefault("pandas", None)  # type: ignore[arg-type]
 
 from conversion import Conversion, Totals
 from conversion_plan import GROUND_TRUTHS, PROMPTS, RESPONSES, Wishes
@@ -36,6 +33,10 @@ from env_cli import exit_code
 from parquet_output import check_targets, check_val_ratio
 from row_source import JSON, split_of
 from source_error import SourceError
+from without_pandas import work_without_pandas
+
+if __name__ in ("__main__", "__mp_main__"):  # the program, or a process that it started
+    work_without_pandas()
 
 
 def convert(args: argparse.Namespace) -> None:
