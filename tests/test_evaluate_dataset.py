@@ -14,11 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import convert_to_parquet
 import env_adapter
 import evaluate_dataset
 import generate_dataset
 import toy_env
 from answered_task import RESPONSE_FIELDS, same_prompt
+from conversion_plan import RESPONSES
 from env_adapter import Challenge, get_env_adapter
 from intervals import RunningMean, mean_interval
 from toy_eval_env import ToyAdapter
@@ -162,6 +164,28 @@ def test_the_samples_of_a_task_are_one_unit_of_the_interval(tmp_path):
     one, many = report_of(once)["overall"], report_of(five)["overall"]
     assert (many["answers"], many["tasks"], many["reward"]["n"]) == (40, 8, 8)
     assert {**many, "answers": 8} == one
+
+
+@pytest.mark.parametrize(
+    ("layout", "found_in"), [("sft", "messages"), ("rl", "reward_model.ground_truth"), ("pair", "response")]
+)
+def test_a_converted_dataset_scores_as_the_one_that_it_was_made_of(tmp_path, layout, found_in):
+    path = generate(tmp_path / "a.jsonl", "--answers", "random", "--set", "tasks=200", "--set", "greeting=Hi! ")
+    before = report_of(path)
+    if layout == "pair":  # a text prompt, which keeps neither roles nor a list
+        rows = read_rows(path)
+        write_rows(path, [row | {"prompt": row["prompt"][0]["content"]} for row in rows])
+    arguments = ["--input", str(path), "--out-dir", str(tmp_path / "out")]
+    assert convert_to_parquet.main([*arguments, "--format", "rl" if layout == "rl" else "sft"]) == 0
+    report = report_of(tmp_path / "out" / "train.parquet")
+    assert report["response_field"] == found_in
+    assert (report["rows"], report["faults"], report["without_answer"]) == (160, 0, 0)
+    assert report["overall"]["reward"]["mean"] == pytest.approx(before["overall"]["reward"]["mean"])
+    assert 0.5 <= before["overall"]["reward"]["mean"] < 1
+
+
+def test_the_converter_and_the_evaluator_look_for_answers_in_the_same_fields():
+    assert RESPONSE_FIELDS == RESPONSES
 
 
 # -- answers of others --------------------------------------------------------------------------------------------
