@@ -65,9 +65,9 @@ class Source:
     def total_bytes(self) -> int:
         return sum(path.stat().st_size for path in self.files)
 
-    def progress(self, label: str, passes: int = 1) -> AbstractContextManager[Advance]:
-        """A bar over the bytes of all files, `passes` times. Yields what batches() takes as `advance`."""
-        return byte_progress(label, self.total_bytes * passes)
+    def progress(self, label: str) -> AbstractContextManager[Advance]:
+        """A bar over the bytes of all files. Yields what batches() takes as `advance`."""
+        return byte_progress(label, self.total_bytes)
 
     def batches(
         self, columns: Sequence[str] | None = None, *, advance: Advance = lambda count: None

@@ -132,7 +132,7 @@ def _pairs(
     for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
         if not prompt.strip():
             faults.setdefault(row, "prompt is empty")
-        elif row not in faults and response.strip() in prompt:
+        elif row not in faults and _changes(response) in prompt:
             faults[row] = "the prompt holds the patch"
     texts = [prompts, responses]
     for place, limit in enumerate(limits):
@@ -143,6 +143,11 @@ def _pairs(
                 faults[row] = limit.reason
     arrays = [pa.array(column, pa.string()) for column in texts]
     return pa.RecordBatch.from_arrays([*arrays, *_names(part, source)], schema=schema)
+
+
+def _changes(patch: str) -> str:
+    """The patch without the names of its first file."""
+    return patch[max(0, patch.find("@@")) :].strip()
 
 
 def _prompts(chats: Chats) -> list[str]:

@@ -226,7 +226,7 @@ FAULTS: dict[str, tuple[Row, str, str]] = {
         "messages",
     ),
     "the patch in the task": (
-        {"model_patch": PATCH, "messages": [{"role": "user", "content": f"Apply:\n{PATCH}\nnow"}, *turns(1)[2:]]},
+        {"model_patch": PATCH, "messages": [{"role": "user", "content": f"Apply:\n{PATCH[50:]}\nnow"}, *turns(1)[2:]]},
         "the prompt holds the patch",
         "prompt-response",
     ),
