@@ -187,7 +187,7 @@ def _objects(block: Block) -> list[dict[str, Any]]:
             row = orjson.loads(line)
         except orjson.JSONDecodeError as error:
             raise SourceError(
-                f"{block.path}:{number}: not JSON ({first_line(error)}): write one object a line, or one list of objects"
+                f"{block.path}:{number}: not JSON ({first_line(error)}): write one object a line, or a list of objects"
             ) from error
         if not isinstance(row, dict):
             raise SourceError(f"{block.path}:{number}: {_kind_of(row)}, not a JSON object")
