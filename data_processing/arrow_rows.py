@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from source_error import SourceError, first_line
 
-BATCH_BYTES = 8 << 20
+BATCH_BYTES = 4 << 20
 MOST_ROWS = 8192
 PROBE_ROWS = 16
 READ_BYTES = 1 << 20
