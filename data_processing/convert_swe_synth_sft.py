@@ -49,9 +49,12 @@ def convert(args: argparse.Namespace) -> None:
     targets = choose_targets(args)
     check_targets(targets.values())
     limits = choose_limits(args)
+    source = open_source(args.dataset, split=args.split, sample=True)
     try:
-        convert_source(open_source(args.dataset, split=args.split, sample=True), args, targets, limits)
-    except TypesChanged:
+        convert_source(source, args, targets, limits)
+    except (TypesChanged, SourceError):
+        if not source.sampled:
+            raise
         convert_source(open_source(args.dataset, split=args.split), args, targets, limits)
 
 

@@ -48,7 +48,8 @@ class TypesChanged(Exception):
 
 @dataclass(frozen=True)
 class Source:
-    """Files that are read as one table. `json_columns` hold JSON text in place of values whose types differ."""
+    """Files that are read as one table. `json_columns` hold JSON text in place of values whose types differ; of a
+    `sampled` one the schema is that of the first rows."""
 
     name: str
     files: tuple[Path, ...]
@@ -177,7 +178,8 @@ def open_source(
     schema = pa.schema([pa.field(column, kind) for column, kind in types.items()])
     counts = [count for _, _, count in shapes]
     num_rows = None if None in counts else sum(count or 0 for count in counts)
-    source = Source(name, tuple(files), schema, num_rows, frozenset(json_columns & set(types)), sample)
+    sampled = any(count is None and path.suffix.lower() in JSON for path, count in zip(files, counts, strict=True))
+    source = Source(name, tuple(files), schema, num_rows, frozenset(json_columns & set(types)), sampled)
     if columns is None:
         return source
     require_columns(source, columns)

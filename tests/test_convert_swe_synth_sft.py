@@ -152,6 +152,16 @@ def test_what_only_a_late_row_has_is_not_lost(
     assert left_out(capsys.readouterr().out) == {"a longer row of the same run is kept": 18}
 
 
+def test_a_column_that_only_late_rows_have_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_source, "BLOCK_BYTES", 2000)
+    rows = [row(f"a__a-{i}") for i in range(20)]
+    for early in rows[:10]:
+        del early["model_patch"]
+    rows[15]["model_patch"] = 7
+    assert convert(write(tmp_path / "a.jsonl", rows), tmp_path) == 0
+    assert len(rows_of(tmp_path)) == 9
+
+
 BLOCKS = [{"type": "text", "text": "TypeError in "}, {"type": "text", "text": "parse()"}]
 
 
