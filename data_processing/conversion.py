@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -97,6 +97,7 @@ class Conversion:
 
     def __post_init__(self) -> None:
         self.total_bytes = sum(path.stat().st_size for path in self.files)
+        self.processes = 1 if self.total_bytes < ONE_PROCESS_BYTES else PROCESSES
         self.cut = int(self.val_ratio * 2**HASH_BITS)
 
     def run(self) -> Totals:
@@ -108,26 +109,23 @@ class Conversion:
             block = next(read_blocks(path), None)
             if block:
                 self.survey.add(survey_block(block, self.skip_bad))
-        processes = 1 if self.total_bytes < ONE_PROCESS_BYTES else PROCESSES
-        with ordered_pool(processes) as self.map, TemporaryDirectory(prefix="convert-to-parquet-") as directory:
-            self.map_block = map_block if processes == 1 else partial(map_to_file, directory=Path(directory))
-            if not self.survey.rows:
+        if not self.survey.rows:
+            self.survey_all()
+        plan = make_plan(self.survey, self.wishes)
+        while True:
+            try:
+                return self.write(plan)
+            except PlanChanged:
                 self.survey_all()
-            plan = make_plan(self.survey, self.wishes)
-            while True:
-                try:
-                    return self.write(plan)
-                except PlanChanged:
-                    self.survey_all()
-                    plan = make_plan(self.survey, self.wishes)
-                except SplitMissed as missed:
-                    self.cut = missed.cut
+                plan = make_plan(self.survey, self.wishes)
+            except SplitMissed as missed:
+                self.cut = missed.cut
 
     def survey_all(self) -> None:
         """See the fields of all rows. Raises SourceError for a bad line, and where there are no rows."""
         self.survey = Survey()
-        with byte_progress("reading fields", self.total_bytes) as advance:
-            for survey in self.map(_survey, ((block, self.skip_bad) for block in self.blocks(advance))):
+        with byte_progress("reading fields", self.total_bytes) as advance, ordered_pool(self.processes) as results_of:
+            for survey in results_of(_survey, ((block, self.skip_bad) for block in self.blocks(advance))):
                 self.survey.add(survey)
         if not self.survey.rows:
             raise SourceError(f"{' and '.join(map(str, self.files[:3]))}: no rows")
@@ -138,8 +136,7 @@ class Conversion:
         with ExitStack() as stack:
             files = stack.enter_context(parquet_files(self.targets, plan.schema, self.files))
             outputs = {name: self.output(file, self.targets[name].parent, stack) for name, file in files.items()}
-            advance = stack.enter_context(byte_progress("converting", self.total_bytes))
-            for mapped in self.mapped_blocks(plan, advance):
+            for mapped in stack.enter_context(closing(self.mapped_blocks(plan))):
                 totals.add(mapped)
                 batch = mapped.batch
                 if plan.index is None:
@@ -155,25 +152,32 @@ class Conversion:
             self.check(totals)
         return totals
 
-    def mapped_blocks(self, plan: Plan, advance: Callable[[int], object]) -> Iterator[Mapped]:
+    def mapped_blocks(self, plan: Plan) -> Iterator[Mapped]:
         """All blocks, in order and with their rows. Raises PlanChanged."""
-        seed = self.seed if self.val_ratio else None
-        jobs = (Job(block, plan, self.skip_bad, seed) for block in self.blocks(advance))
-        for mapped in self.map(self.map_block, jobs):
-            if mapped.survey is not None:
-                self.survey.add(mapped.survey)
-                newer = make_plan(self.survey, self.wishes)
-                if newer != plan:
-                    raise PlanChanged
-                plan = newer  # of the jobs to come as well: it knows of what is no news
-                mapped = map_block(Job(with_data(mapped.block), plan, self.skip_bad, seed))
-            yield received(mapped)
+        with ExitStack() as stack:
+            results_of = stack.enter_context(ordered_pool(self.processes))
+            advance = stack.enter_context(byte_progress("converting", self.total_bytes))
+            work = map_block
+            if self.processes > 1:
+                directory = stack.enter_context(TemporaryDirectory(prefix="convert-to-parquet-"))
+                work = partial(map_to_file, directory=Path(directory))
+            seed = self.seed if self.val_ratio else None
+            jobs = (Job(block, plan, self.skip_bad, seed) for block in self.blocks(advance))
+            for mapped in results_of(work, jobs):
+                if mapped.survey is not None:
+                    self.survey.add(mapped.survey)
+                    newer = make_plan(self.survey, self.wishes)
+                    if newer != plan:
+                        raise PlanChanged
+                    plan = newer  # of the jobs to come as well: it knows of what is no news
+                    mapped = map_block(Job(with_data(mapped.block), plan, self.skip_bad, seed))
+                yield received(mapped)
 
     def blocks(self, advance: Callable[[int], object]) -> Iterator[Block]:
         for path in self.files:
             done = 0
             for block in read_blocks(path, BLOCK_BYTES):
-                yield without_data(block) if self.map_block is not map_block else block
+                yield without_data(block) if self.processes > 1 else block
                 advance(block.position - done)
                 done = block.position
 

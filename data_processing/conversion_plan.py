@@ -249,10 +249,8 @@ class _Planner:
         return pa.list_(pa.struct([*MESSAGES.value_type, *extra])), tuple(sorted(keys - set(kept)))
 
     def missing(self, what: str, names: Sequence[str], flag: str) -> SourceError:
-        *first, last = dict.fromkeys(names)
-        return SourceError(
-            f"no {what}: no row has {', '.join(first)} or {last}; {self.names()}. Choose one with {flag}"
-        )
+        wanted = ", ".join(dict.fromkeys(names))
+        return SourceError(f"no {what}: no row has any of {wanted}; {self.names()}. Choose one with {flag}")
 
     def names(self) -> str:
         paths = [path for path in self.kinds if len(path) == 2 or path[0] not in self.opened]

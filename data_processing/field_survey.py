@@ -72,7 +72,7 @@ class Survey:
 
     def covers(self, other: Survey) -> bool:
         """Whether the other one saw nothing new."""
-        return (
+        return not other.rows or (
             all(kinds <= self.kinds.get(path, set()) for path, kinds in other.kinds.items())
             and all(ABSENT in self.kinds[path] for path in self.kinds.keys() - other.kinds.keys())
             and all(_merged(self.types.get(path), kind) == self.types.get(path) for path, kind in other.types.items())
@@ -178,7 +178,7 @@ def _list_kind(value: list[Any]) -> str:
 
 def _arrow_type(values: list[Any]) -> pa.DataType | None:
     try:
-        return pa.infer_type(values)
+        return pa.array(values).type
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         return None
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chat_turns import ChatFault, read_turn
+from chat_turns import ROLES, ChatFault, read_turn
 from conversion_plan import Plan
 from field_survey import Path
 from json_objects import Row, kind_name, to_json
@@ -44,6 +44,8 @@ def read_sample(row: Row, plan: Plan) -> Sample:
     if isinstance(prompt, list):
         prompt, answer = _read_chat(prompt, answer, row, plan)
     else:
+        if prompt_field == ("messages",) and isinstance(prompt, str):
+            raise RowFault("messages is text, not a list of turns")  # often the JSON of one
         if prompt_field == ("instruction",) and plan.joins_input:
             prompt = _joined(prompt, row.get("input"))
         prompt = _text(prompt, "prompt")
@@ -68,9 +70,10 @@ def value_of(row: Row, path: Path) -> Any:
 
 def read_answer(answer: Any, row: Row, plan: Plan) -> str:
     """A response has to be text. A ground truth may be any value, as JSON, and is not needed where an env scores."""
+    match answer:
+        case [{"role": "assistant", **turn}]:  # written as a chat of one turn
+            answer = turn.get("content")
     if plan.layout != "rl":
-        if isinstance(answer, list):
-            answer = _only_turn(answer)
         return _text(answer, "answer")
     if answer is None or answer in ("", [], {}) or (isinstance(answer, str) and answer.isspace()):
         if plan.challenge is not None and isinstance(value_of(row, plan.challenge), str):
@@ -110,8 +113,9 @@ def _message(message: Any, plan: Plan) -> Message:
         turn = read_turn(message)
     except ChatFault as fault:
         raise RowFault(str(fault)) from fault
-    if not has_text(turn["role"]):
-        raise RowFault("a turn has no role")
+    if turn["role"] not in ROLES:
+        role = turn["role"]
+        raise RowFault(f"a turn has the unknown role {role[:20]!r}" if role else "a turn has no role")
     weight = message.get("weight")
     if plan.layout == "messages":
         if weight not in (None, 0, 1):
@@ -126,13 +130,6 @@ def _joined(instruction: Any, text: Any) -> Any:
     if text is None or text == "":
         return instruction
     return f"{_text(instruction, 'prompt')}\n\n{_text(text, 'input')}"
-
-
-def _only_turn(answer: list[Any]) -> Any:
-    """The text of an answer that is written as a chat of one turn."""
-    if len(answer) == 1 and isinstance(answer[0], dict) and answer[0].get("role") == "assistant":
-        return answer[0].get("content")
-    raise RowFault("answer is a list")
 
 
 def _text(value: Any, what: str) -> str:

@@ -20,9 +20,9 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-BUCKET_BYTES = 48 << 20
-"""Sorting takes about three times as much."""
-PENDING_BYTES = 48 << 20
+BUCKET_BYTES = 20 << 20
+"""Sorting takes about three times as much memory."""
+PENDING_BYTES = 20 << 20
 BATCH_ROWS = 4096
 KEY = pa.field("shuffle key", pa.uint64())
 
@@ -79,14 +79,15 @@ class ShuffledRows:
 
     def _sorted(self, path: Path) -> Iterator[pa.RecordBatch]:
         assert self._schema is not None
-        batches = []
-        with path.open("rb") as file:
-            while size := int.from_bytes(file.read(8), "little"):
-                batches.append(pa.ipc.read_record_batch(pa.py_buffer(file.read(size)), self._schema))
-        table = pa.Table.from_batches(batches)
+        table = pa.Table.from_batches(self._read(path))
         order = np.argsort(table.column(KEY.name).to_numpy())
         table = table.drop_columns(KEY.name).take(pa.array(order))
         yield from table.to_batches(max_chunksize=BATCH_ROWS)
+
+    def _read(self, path: Path) -> Iterator[pa.RecordBatch]:
+        with path.open("rb") as file:
+            while size := int.from_bytes(file.read(8), "little"):
+                yield pa.ipc.read_record_batch(pa.py_buffer(file.read(size)), self._schema)
 
     def _path(self, bucket: int) -> Path:
         return self._directory / f"{bucket}.arrow"
