@@ -73,8 +73,8 @@ class Chats:
 def read_chats(column: pa.Array) -> Chats:
     """Raises SourceError for a column that can hold no messages. A row that holds none has a fault."""
     faults: dict[int, str] = {}
-    if pt.is_string(column.type) or pt.is_large_string(column.type):
-        column, faults = _from_json(column)
+    if is_text_type(column.type):
+        column, faults = _from_json(column.cast(pa.string()))
     elif not is_chat_type(column.type):
         raise SourceError(f"column messages is {column.type}; it has to be a list of role and content, or its JSON")
     offsets = column.offsets.to_numpy()
@@ -85,6 +85,11 @@ def read_chats(column: pa.Array) -> Chats:
         faults.setdefault(int(row), "messages is null or empty")
     turns = column.values.slice(first, last - first)
     return Chats(turns, offsets[:-1].astype(np.int64) - first, lengths, faults)
+
+
+def is_text_type(kind: pa.DataType) -> bool:
+    """Whether this is text, or null in all rows."""
+    return pt.is_string(kind) or pt.is_large_string(kind) or pt.is_null(kind)
 
 
 def is_chat_type(kind: pa.DataType) -> bool:
@@ -141,14 +146,17 @@ def is_blank(texts: pa.Array) -> np.ndarray:
     return ~_true(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(texts)), 0))
 
 
-def has_calls(chats: Chats) -> np.ndarray:
-    """Whether each turn calls a tool."""
-    if chats.turns.type.get_field_index("tool_calls") < 0:
-        return np.zeros(len(chats.turns), bool)
-    calls = chats.turns.field("tool_calls")
-    if hasattr(calls.type, "value_type"):
-        return _true(pc.greater(pc.list_value_length(calls), 0))
-    return _true(calls.is_valid())
+def says_more(chats: Chats) -> np.ndarray:
+    """Whether each turn calls a tool, or has reasoning beside its content."""
+    more = np.zeros(len(chats.turns), bool)
+    names = [field.name for field in chats.turns.type]
+    if "tool_calls" in names:
+        calls = chats.turns.field("tool_calls")
+        is_list = hasattr(calls.type, "value_type")
+        more |= _true(pc.greater(pc.list_value_length(calls), 0)) if is_list else _true(calls.is_valid())
+    if "reasoning_content" in names and pt.is_string(chats.turns.field("reasoning_content").type):
+        more |= ~is_blank(chats.turns.field("reasoning_content"))
+    return more
 
 
 def with_text(chats: Chats, texts: pa.Array) -> pa.ListArray:
@@ -165,7 +173,7 @@ def with_text(chats: Chats, texts: pa.Array) -> pa.ListArray:
 
 def with_text_type(kind: pa.DataType) -> pa.DataType:
     """The type of what with_text makes of a column of this type."""
-    turn = TURN if pt.is_string(kind) or pt.is_large_string(kind) else kind.value_type
+    turn = TURN if is_text_type(kind) else kind.value_type
     fields = [field for field in turn if field.name != "content"]
     place = [field.name for field in fields].index("role") + 1
     return pa.list_(pa.struct([*fields[:place], pa.field("content", pa.string()), *fields[place:]]))

@@ -25,7 +25,7 @@ CUT, DROP = "cut", "drop"
 
 @dataclass
 class LengthLimit:
-    """`what` is prompt or response. `cut` counts the texts that were cut."""
+    """`what` is prompt or response. `cut` is for the number of texts that were cut and written."""
 
     what: str
     characters: int | None
@@ -45,7 +45,6 @@ class LengthLimit:
             for place, encoding in zip(places, encodings, strict=True):
                 if len(encoding) > self.tokens:
                     kept[place] = self._cut_tokens(kept[place], encoding.offsets)
-        self.cut += sum(after is not None and after != before for before, after in zip(texts, kept, strict=True))
         return kept
 
     @property

@@ -17,7 +17,17 @@ import orjson
 import pyarrow as pa
 import pyarrow.types as pt
 
-from chat_turns import Chats, check_roles, has_calls, is_blank, is_chat_type, read_chats, text_of, with_text
+from chat_turns import (
+    Chats,
+    check_roles,
+    is_blank,
+    is_chat_type,
+    is_text_type,
+    read_chats,
+    says_more,
+    text_of,
+    with_text,
+)
 from chat_turns import with_text_type as text_type_of
 from length_limits import LengthLimit
 from parquet_output import ParquetOutput
@@ -40,8 +50,9 @@ def output_schema(source: Source, layout: str) -> pa.Schema:
     require_columns(source, columns_of(layout))
     for name in columns_of(layout):
         kind = source.schema.field(name).type
-        text = pt.is_string(kind) or pt.is_large_string(kind) or pt.is_null(kind)
-        fits = text or (is_chat_type(kind) if name == "messages" else name in NAMES and pt.is_integer(kind))
+        fits = is_text_type(kind) or (
+            is_chat_type(kind) if name == "messages" else name in NAMES and pt.is_integer(kind)
+        )
         if not fits:
             wanted = "a list of role and content, or its JSON" if name == "messages" else "text"
             raise SourceError(f"{source.name}: column {name} is {kind}, where {wanted} is needed")
@@ -97,8 +108,11 @@ def write_rows(
             if len(chosen):
                 part = batch if len(chosen) == batch.num_rows else batch.take(pa.array(chosen))
                 faults: dict[int, str] = {}
-                made = (_pairs if layout == PAIRS else _chats)(part, source, limits, schema, faults)
+                make = _make_pairs if layout == PAIRS else _make_chats
+                made, cut = make(part, source, limits, schema, faults)
                 kept = _leave_out_duplicates(made, layout, faults, seen)
+                for limit, rows in zip(limits, cut, strict=True):
+                    limit.cut += int((rows & kept).sum())
                 unusable.update((start + int(chosen[row]), reason) for row, reason in faults.items())
                 for name, output in outputs.items():
                     output.write(made.filter(pa.array(kept & (sides[chosen] == SIDES[name]))))
@@ -121,10 +135,10 @@ def read_text(batch: pa.RecordBatch, name: str, source: Source, faults: dict[int
     return column
 
 
-def _pairs(
+def _make_pairs(
     part: pa.RecordBatch, source: Source, limits: list[LengthLimit], schema: pa.Schema, faults: dict[int, str]
-) -> pa.RecordBatch:
-    """prompt, response, instance_id, run_name; rows with a fault have anything."""
+) -> tuple[pa.RecordBatch, list[np.ndarray]]:
+    """prompt, response, instance_id, run_name (rows with a fault have anything), and which rows each limit has cut."""
     chats = read_chats(part.column("messages"))
     prompts = _prompts(chats)
     faults.update(chats.faults)
@@ -134,15 +148,17 @@ def _pairs(
             faults.setdefault(row, "prompt is empty")
         elif row not in faults and _changes(response) in prompt:
             faults[row] = "the prompt holds the patch"
-    texts = [prompts, responses]
-    for place, limit in enumerate(limits):
-        good = [row for row in range(len(prompts)) if row not in faults]
-        for row, text in zip(good, limit.apply([texts[place][row] for row in good]), strict=True):
-            texts[place][row] = text
+    cut = []
+    for texts, limit in zip([prompts, responses], limits, strict=True):
+        cut.append(np.zeros(len(texts), bool))
+        good = [row for row in range(len(texts)) if row not in faults]
+        for row, text in zip(good, limit.apply([texts[row] for row in good]), strict=True):
+            cut[-1][row] = text != texts[row]
+            texts[row] = text
             if text is None:
                 faults[row] = limit.reason
-    arrays = [pa.array(column, pa.string()) for column in texts]
-    return pa.RecordBatch.from_arrays([*arrays, *_names(part, source)], schema=schema)
+    arrays = [pa.array(texts, pa.string()) for texts in (prompts, responses)]
+    return pa.RecordBatch.from_arrays([*arrays, *_names(part, source)], schema=schema), cut
 
 
 def _changes(patch: str) -> str:
@@ -168,15 +184,15 @@ def _prompts(chats: Chats) -> list[str]:
     return prompts
 
 
-def _chats(
+def _make_chats(
     part: pa.RecordBatch, source: Source, limits: list[LengthLimit], schema: pa.Schema, faults: dict[int, str]
-) -> pa.RecordBatch:
-    """messages, instance_id, run_name, and tools where there are some; rows with a fault have anything."""
+) -> tuple[pa.RecordBatch, list[np.ndarray]]:
+    """messages, instance_id, run_name, and tools where there are some (rows with a fault have anything); no cuts."""
     chats = read_chats(part.column("messages"))
     texts = text_of(chats)
     blank = is_blank(texts)
     assistant = np.array(chats.roles.to_numpy(zero_copy_only=False) == "assistant")
-    says_nothing = assistant & blank & ~has_calls(chats)
+    says_nothing = assistant & blank & ~says_more(chats)
     for row in np.flatnonzero(chats.any_turn(says_nothing)):
         chats.faults.setdefault(int(row), "an assistant turn is empty")
     first = chats.first_assistant()
@@ -186,7 +202,7 @@ def _chats(
     faults.update(chats.faults)
     messages = with_text(chats, texts).cast(schema.field("messages").type)
     arrays = [messages, *_names(part, source), *([part.column("tools")] if "tools" in schema.names else [])]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+    return pa.RecordBatch.from_arrays(arrays, schema=schema), []
 
 
 def _names(part: pa.RecordBatch, source: Source) -> list[pa.Array]:

@@ -126,6 +126,7 @@ def test_tool_calls_are_kept_and_null_content_with_them_is_no_fault(tmp_path: Pa
         {"role": "assistant", "content": None, "tool_calls": [CALL]},
         {"role": "tool", "content": "", "tool_call_id": "call_1"},
         {"role": "assistant", "content": "Done."},
+        {"role": "assistant", "content": "", "reasoning_content": "Was it right?"},
     ]
     assert convert(write(tmp_path / name, [row(messages=messages)]), tmp_path, "--format", "messages") == 0
     (made,) = rows_of(tmp_path)
@@ -332,6 +333,8 @@ def test_a_long_patch_is_dropped_unless_it_may_be_cut(tmp_path: Path, capsys: An
     assert convert(source, tmp_path, *limit, "--long-responses", "cut") == 0
     assert [made["response"] for made in rows_of(tmp_path)] == [PATCH, (PATCH + "+" * 500)[:200]]
     assert "cut 1 responses" in capsys.readouterr().out
+    assert convert(source, tmp_path, *limit, "--max-chars-prompt", "60") == 0
+    assert "cut 1 prompts" in capsys.readouterr().out  # that of the row that was dropped does not count
 
 
 @pytest.fixture(scope="module")
@@ -369,9 +372,9 @@ def test_a_cut_text_never_has_more_than_its_tokens_or_characters(
 
         (kept,) = rule.apply([text])
         if size(text) <= limit:
-            assert kept == text and not rule.cut
+            assert kept == text
         elif kept is not None:
-            assert size(kept) <= limit and rule.cut == 1
+            assert size(kept) <= limit
             assert kept[: len(kept) // 3] == text[: len(kept) // 3] or kept.startswith("\n[…")
             if what == "response":
                 assert text.startswith(kept)
@@ -599,6 +602,12 @@ GOOD: Callable[[Path], Path] = lambda folder: write(folder / "a.parquet", [row("
             "no row of 0 can be used (it is empty)",
         ),
         (lambda d: write(d / "a.jsonl", []), [], "has no column instance_id"),
+        (lambda d: write(d / "a.parquet", [row(messages=None)] * 2), [], "(2 × messages is null or empty)"),
+        (
+            lambda d: write(d / "a.parquet", [row(messages=None)] * 2),
+            ["--format", "messages"],
+            "(2 × messages is null or empty)",
+        ),
         (lambda d: write(d / "a.parquet", [row("a__a-1")]), ["--val-ratio", "0.5"], "are all of one instance"),
         (GOOD, ["--val-ratio", "0.5", "--max-samples", "1"], "raise --max-samples"),
         (GOOD, ["--val-ratio", "1"], "--val-ratio 1.0: at least 0 and less than 1"),
