@@ -208,7 +208,9 @@ class _Planner:
 
     def kept_fields(self, used: set[Path | None]) -> Iterator[Kept]:
         names = {"index", "env"}
-        for path in sorted(self.kinds, key=len):
+        # The order of appearance, in the rows and in each object, which does not depend on where blocks end.
+        places = {path[0]: place for place, path in enumerate(self.kinds) if len(path) == 1}
+        for path in sorted(self.kinds, key=lambda path: (len(path), len(path) == 2 and places[path[0]])):
             if path in used or (len(path) == 1 and path[0] in self.opened):
                 continue
             name = path[-1]

@@ -57,11 +57,12 @@ class Survey:
         """Take in what another one saw. Raises SourceError for more than MAX_FIELDS fields at the top."""
         if not other.rows:
             return
-        if self.rows:
-            for path in self.kinds.keys() ^ other.kinds.keys():
-                self.kinds.setdefault(path, set()).add(ABSENT)
+        mine = set(self.kinds)
         for path in [*self.kinds, *other.kinds]:
-            self.kinds.setdefault(path, set()).update(other.kinds.get(path, ()))
+            kinds = self.kinds.setdefault(path, set())
+            kinds |= other.kinds.get(path, {ABSENT})
+            if self.rows and path not in mine:
+                kinds.add(ABSENT)
         for path, kind in other.types.items():
             self.types[path] = _merged(self.types.get(path, pa.null()), kind)
         self.message_keys |= other.message_keys
