@@ -196,6 +196,24 @@ def test_messages_may_be_json_text_in_a_column(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("layout", ["prompt-response", "messages"])
+def test_the_sft_dataset_reads_every_row(tmp_path: Path, layout: str) -> None:
+    from sft.conversations import ColumnNames, choose_layout, read_conversation
+
+    rows = run_of("a__a-1") + run_of("b__b-1")
+    rows[2]["messages"] += [{"role": "assistant", "content": None, "tool_calls": [CALL]}]
+    assert convert(write(tmp_path / "a.parquet", rows), tmp_path, "--format", layout) == 0
+    schema = pq.read_schema(tmp_path / "swe_synth_sft_train.parquet")
+    chosen = choose_layout(schema, ColumnNames(), "train")
+    for made in rows_of(tmp_path):
+        conversation = read_conversation(made, chosen)
+        trained = [turn for turn, learn in zip(conversation.messages, conversation.trained, strict=True) if learn]
+        if layout == "prompt-response":
+            assert [turn["content"] for turn in trained] == [made["response"]]
+        else:
+            assert trained == [turn for turn in conversation.messages if turn["role"] == "assistant"]
+
+
 def test_the_same_text_under_another_name_is_written_once(tmp_path: Path, capsys: Any) -> None:
     rows = [row("a__a-1", f"run-{number}", messages=turns(1, word=f"w{number}")) for number in range(3)]
     assert convert(write(tmp_path / "a.parquet", rows), tmp_path) == 0
