@@ -81,6 +81,13 @@ class Checkout:
         (directory / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
         return directory
 
+    def own_python(self) -> None:
+        """A .venv/bin/python, as the documented commands have it."""
+        python = self.root / ".venv/bin/python"
+        python.parent.mkdir(parents=True)
+        python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+        python.chmod(0o755)
+
     def stand_in_verl(self, main: str) -> None:
         """A train/verl at the pinned version whose trainer is this Python code, with verl's real configs."""
         import importlib.util
