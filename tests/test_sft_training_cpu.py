@@ -227,8 +227,8 @@ def test_other_data_under_the_same_name_are_refused(whole: SFTRun, files: dict[s
 def test_the_way_from_sft_to_grpo_runs_as_the_page_says(tmp_path: Path, tiny: Path) -> None:
     """The commands of docs/training.md, as they stand, with a smaller model to begin with.
 
-    All but the last: a random model of 1.6M parameters earns no reward in ten steps, and an adapter that has not moved is
-    rightly not merged. The tests of GRPO merge one.
+    All but the last: a random model of 1.6M parameters earns no reward in ten steps, and an adapter that has not moved
+    is rightly not merged. The tests of GRPO merge one.
     """
     page = (Path(__file__).parent.parent / "docs/training.md").read_text()
     commands = page.partition("## From SFT to GRPO")[2].partition("```\n")[2].partition("```")[0]
