@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from block_exchange import map_to_file, received, with_data, without_data
-from block_mapping import HASH_BITS, Job, Mapped, map_block, survey_block
+from block_mapping import Job, Mapped, map_block, survey_block
 from byte_progress import byte_progress
 from conversion_plan import Plan, Wishes, make_plan
 from field_survey import Path as Field
@@ -31,6 +31,7 @@ from json_objects import BadLines
 from json_rows import Block, read_blocks
 from ordered_pool import ordered_pool
 from parquet_output import ParquetOutput, parquet_files
+from sample_columns import HASH_BITS
 from shuffled_rows import ShuffledRows, shuffled_rows
 from source_error import SourceError
 
@@ -109,17 +110,24 @@ class Conversion:
             block = next(read_blocks(path), None)
             if block:
                 self.survey.add(survey_block(block, self.skip_bad))
-        if not self.survey.rows:
-            self.survey_all()
-        plan = make_plan(self.survey, self.wishes)
+        plan = self.plan()
         while True:
             try:
+                if plan is None:
+                    self.survey_all()
+                    plan = make_plan(self.survey, self.wishes)
                 return self.write(plan)
             except PlanChanged:
-                self.survey_all()
-                plan = make_plan(self.survey, self.wishes)
+                plan = None
             except SplitMissed as missed:
                 self.cut = missed.cut
+
+    def plan(self) -> Plan | None:
+        """The plan for what was seen so far; None where that is not enough for one."""
+        try:
+            return make_plan(self.survey, self.wishes)
+        except SourceError:
+            return None
 
     def survey_all(self) -> None:
         """See the fields of all rows. Raises SourceError for a bad line, and where there are no rows."""
@@ -166,8 +174,8 @@ class Conversion:
             for mapped in results_of(work, jobs):
                 if mapped.survey is not None:
                     self.survey.add(mapped.survey)
-                    newer = make_plan(self.survey, self.wishes)
-                    if newer != plan:
+                    newer = self.plan()
+                    if newer is None or newer != plan:
                         raise PlanChanged
                     plan = newer  # of the jobs to come as well: it knows of what is no news
                     mapped = map_block(Job(with_data(mapped.block), plan, self.skip_bad, seed))

@@ -99,6 +99,14 @@ class Plan:
     survey: Survey = field(compare=False, repr=False)
 
     @property
+    def message_keys(self) -> list[str]:
+        """The keys of messages that are written beside role and content."""
+        if self.layout != "messages":
+            return []
+        struct = self.schema.field("messages").type.value_type
+        return [item.name for item in struct if item.name not in ("role", "content")]
+
+    @property
     def joins_input(self) -> bool:
         """Whether an instruction is followed by the field `input`."""
         return ("instruction",) in self.prompts and self.wishes.prompt_field is None

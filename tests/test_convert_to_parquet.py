@@ -14,12 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import block_mapping
 import conversion
 import convert_to_parquet
 import env_adapter
 import field_survey
 import generate_dataset
+import sample_columns
 from env_adapter import Challenge
 from sft.conversations import ColumnNames, choose_layout, read_conversation
 from toy_eval_env import ToyAdapter
@@ -394,22 +394,54 @@ def test_messages_that_are_text_are_no_prompt(tmp_path: Path, capsys: Any) -> No
     assert "no row can be used (1 × messages is text, not a list of turns)" in refusal(capsys)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.lists(st.tuples(st.text(max_size=3) | st.none(), st.text(max_size=3) | st.integers()), min_size=1, max_size=8),
-    st.sampled_from(["rl", "sft"]),
+TEXTS = st.sampled_from(["a", " ", "", None, 3, "b"])
+TURNS = st.lists(
+    st.sampled_from([USER, ANSWER, {"role": "system", "content": "s"}, {"role": "user", "content": ""}, {"role": "x"}]),
+    max_size=4,
 )
-def test_the_fast_way_for_texts_gives_what_row_by_row_gives(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pairs: list[tuple[Any, Any]], layout: str
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    prompts=st.one_of(st.lists(TEXTS, min_size=1, max_size=4), st.lists(TURNS | TEXTS, min_size=1, max_size=4)),
+    answers=st.lists(TEXTS, min_size=4, max_size=4) | st.none(),
+    options=st.lists(st.sampled_from(["--format=sft", "--system=Be brief.", "--val-ratio=0.4"]), unique=True),
+)
+def test_the_ways_for_plain_rows_give_what_row_by_row_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prompts: list[Any], answers: list[Any] | None, options: list[str]
 ) -> None:
-    rows = [{"prompt": prompt, "answer": answer} for prompt, answer in pairs]
-    source = write(tmp_path / "a.jsonl", {"prompt": "2+2?", "answer": "4"}, *rows)
-    assert run(source, tmp_path, "--format", layout) == 0
-    written = rows_of(tmp_path)
+    rows = [{"prompt": prompt, "n": n} for n, prompt in enumerate(prompts)]
+    if answers:
+        rows = [{**row, "answer": answer} for row, answer in zip(rows, answers, strict=False)]
+    # Twice, and each on a line of its own block, so that plain rows are together in some of them.
+    source = write(tmp_path / "a.jsonl", *rows, *rows)
+    read_blocks = conversion.read_blocks
+
+    def outcome() -> tuple[int, list[Row]]:
+        for side in ("train", "val"):
+            (tmp_path / f"{side}.parquet").unlink(missing_ok=True)
+        code = run(source, tmp_path, *options)
+        return code, [row for path in sorted(tmp_path.glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+
     with monkeypatch.context() as patch:
-        patch.setattr(block_mapping, "_plain_texts", lambda columns, plan: None)
-        assert run(source, tmp_path, "--format", layout) == 0
-    assert rows_of(tmp_path) == written
+        patch.setattr(sample_columns, "_plain_texts", lambda columns, plan: None)
+        patch.setattr(sample_columns, "_plain_chats", lambda columns, plan: None)
+        expected = outcome()
+    for size in (1, 100, 10_000):
+        with monkeypatch.context() as patch:
+            patch.setattr(conversion, "read_blocks", lambda path, default=0, size=size: read_blocks(path, size))
+            assert outcome() == expected
+
+
+@pytest.mark.parametrize("layout", ["rl", "sft"])
+@pytest.mark.parametrize(
+    "row", [{"prompt": "2+2?", "answer": "4"}, {"prompt": [USER], "answer": "4"}, {"messages": CHAT}]
+)
+def test_plain_rows_are_not_read_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: Row, layout: str
+) -> None:
+    monkeypatch.setattr(sample_columns, "read_sample", None)
+    assert len(convert(tmp_path, [row] * 3, "--format", layout)) == 3
 
 
 # --- who reads it
