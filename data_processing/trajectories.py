@@ -31,7 +31,7 @@ from chat_turns import (
 from chat_turns import with_text_type as text_type_of
 from length_limits import LengthLimit
 from parquet_output import ParquetOutput
-from row_digests import row_digests, text_digest
+from row_digests import SeenDigests, row_digests, text_digests
 from row_source import Source, SourceError, require_columns
 from run_table import TRAIN, VAL, Plan, RunTable
 
@@ -97,7 +97,7 @@ def write_rows(
 ) -> dict[int, str]:
     """The second pass. Returns the rows that were planned and not written, with the reason. Raises SourceError."""
     unusable: dict[int, str] = {}
-    seen: set[bytes] = set()
+    seen = SeenDigests()
     schema = output_schema(source, layout)
     columns = columns_of(layout) + [name for name in schema.names if name == "tools"]
     start = 0
@@ -209,19 +209,16 @@ def _names(part: pa.RecordBatch, source: Source) -> list[pa.Array]:
     return [read_text(part, name, source, {}) for name in NAMES]
 
 
-def _leave_out_duplicates(made: pa.RecordBatch, layout: str, faults: dict[int, str], seen: set[bytes]) -> np.ndarray:
+def _leave_out_duplicates(made: pa.RecordBatch, layout: str, faults: dict[int, str], seen: SeenDigests) -> np.ndarray:
     """Which rows are kept. One whose text an earlier row has, of whatever run, gets a fault."""
     if layout == PAIRS:
-        pairs = zip(made.column("prompt").to_pylist(), made.column("response").to_pylist(), strict=True)
-        digests = [text_digest(prompt or "", response or "") for prompt, response in pairs]
+        digests = text_digests(*(made.column(name).to_pylist() for name in ("prompt", "response")))
     else:
         digests = row_digests(made.column("messages"))
     kept = np.ones(made.num_rows, bool)
-    for row, digest in enumerate(digests):
-        if row not in faults and digest in seen:
-            faults[row] = "the same text as an earlier row"
-        if row in faults:
-            kept[row] = False
-        else:
-            seen.add(digest)
+    kept[list(faults)] = False
+    good = np.flatnonzero(kept)
+    repeated = good[seen.add(digests[good])]
+    faults.update((int(row), "the same text as an earlier row") for row in repeated)
+    kept[repeated] = False
     return kept

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 import convert_swe_synth_sft
 import row_source
-from row_digests import row_digests
+from row_digests import SeenDigests, row_digests
 from run_table import TRAIN, VAL, RunTable
 
 SCRIPT = Path(convert_swe_synth_sft.__file__)
@@ -553,11 +553,22 @@ nested = st.lists(
 @given(nested, st.integers(0, 8))
 def test_digests_are_equal_where_rows_are(values: list[Any], start: int) -> None:
     kind = pa.list_(pa.struct([("t", pa.string()), ("n", pa.list_(pa.int64()))]))
-    digests = row_digests(pa.array(values, kind))
-    assert row_digests(pa.array(values, kind).slice(start)) == digests[start:]
+    digests = row_digests(pa.array(values, kind)).tolist()
+    assert row_digests(pa.array(values, kind).slice(start)).tolist() == digests[start:]
     for value, digest in zip(values, digests, strict=True):
         for other, other_digest in zip(values, digests, strict=True):
             assert (value == other) == (digest == other_digest)
+
+
+@given(st.lists(st.lists(st.integers(0, 30), max_size=9), max_size=30))
+def test_what_was_seen_is_known_again(batches: list[list[int]]) -> None:
+    seen, known = SeenDigests(), set()
+    for batch in batches:
+        expected = []
+        for digest in batch:
+            expected.append(digest in known)
+            known.add(digest)
+        assert seen.add(np.array(batch, np.uint64)).tolist() == expected
 
 
 # --- what the user can mend
