@@ -1,7 +1,7 @@
 """Keeps pyarrow from importing pandas, which it does to see whether a list is one of its objects.
 
-It takes 40 MB and 0.2 s in each process: as much memory as all else that a converter imports. For programs that are
-alone in their process.
+It takes 40 MB and 0.2 s in each process. Of 500 MB of JSON lines, three processes needed 530 MiB with pandas and 430
+without. For programs that are alone in their process.
 """
 
 from __future__ import annotations
