@@ -142,7 +142,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--input", type=Path, default=Path("dataset"), metavar="PATH",
-        help="a .jsonl or .json file, or a directory of them (default: %(default)s)",
+        help="a .jsonl, .ndjson or .json file, or a directory of them (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--out-dir", type=Path, default=Path("parquet"), metavar="DIR",

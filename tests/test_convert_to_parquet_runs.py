@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import conversion
+import conversion_plan
 import convert_to_parquet
 import json_rows
 from test_convert_to_parquet import CHAT, Row, refusal, rows_of, run, write
@@ -315,7 +317,26 @@ def test_a_validation_file_of_an_earlier_run_is_spoken_of(tmp_path: Path, capsys
     assert f"note: {tmp_path}/val.parquet of an earlier run stays" in capsys.readouterr().err
 
 
-# --- the program
+# --- the page, and the program
+
+
+def test_the_tables_of_the_page_are_those_of_the_program() -> None:
+    page = (SCRIPT.parent.parent / "docs/sft_data.md").read_text(encoding="utf-8")
+    section = page.partition("## Prompts with answers\n")[2]
+    cells = [re.split(r" ?\| ?", line) for line in section.splitlines() if line.startswith("| ")]
+    table = {first.strip("`"): second for _, first, second, *_ in cells}
+    flags = {action.option_strings[-1]: action.default for action in convert_to_parquet.make_parser()._actions}
+    del flags["--help"]
+    assert {name for name in table if name.startswith("--")} == {*flags, "--format"}
+    found = {flag for flag in flags if table[flag] == "found"}
+    assert found == {"--prompt-field", "--response-field", "--ground-truth-field", "--data-source-field"}
+    for flag in flags.keys() - found - {"--format"}:  # it heads another table too
+        default = "" if flags[flag] is None or flags[flag] is False else str(flags[flag]).removesuffix(".0")
+        assert table[flag].strip("`") == default, flag
+    for what, names in [("prompt", conversion_plan.PROMPTS), ("response", conversion_plan.RESPONSES)]:
+        assert tuple(re.findall(r"`(\w+)`", table[what]))[: len(names)] == names
+    truths = re.findall(r"`([\w.]+)`", table["ground truth"])
+    assert tuple(truths) == conversion_plan.GROUND_TRUTHS[: len(truths)]
 
 
 def program(*arguments: object, cwd: Path, **env: str) -> subprocess.Popen[str]:
