@@ -16,10 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from conversion_plan import ASKED, Kept, Plan
+from conversion_plan import ASKED, Plan
 from field_survey import Columns, Path, Survey, survey_columns
 from json_objects import BadLines, no_cycle_search, parse_objects, to_json, to_json_each
 from json_rows import Block
+from output_schema import Kept
 from sample_columns import Samples, read_samples
 from sample_rows import has_text
 

@@ -163,12 +163,12 @@ class Conversion:
     def mapped_blocks(self, plan: Plan) -> Iterator[Mapped]:
         """All blocks, in order and with their rows. Raises PlanChanged."""
         with ExitStack() as stack:
-            results_of = stack.enter_context(ordered_pool(self.processes))
-            advance = stack.enter_context(byte_progress("converting", self.total_bytes))
             work = map_block
-            if self.processes > 1:
+            if self.processes > 1:  # the directory first: it goes after the processes that write in it
                 directory = stack.enter_context(TemporaryDirectory(prefix="convert-to-parquet-"))
                 work = partial(map_to_file, directory=Path(directory))
+            results_of = stack.enter_context(ordered_pool(self.processes))
+            advance = stack.enter_context(byte_progress("converting", self.total_bytes))
             seed = self.seed if self.val_ratio else None
             jobs = (Job(block, plan, self.skip_bad, seed) for block in self.blocks(advance))
             for mapped in results_of(work, jobs):

@@ -19,20 +19,8 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from chat_turns import CALLS, OTHER_TEXT
-from field_survey import (
-    ABSENT,
-    ANSWERED,
-    BOOLEAN,
-    INTEGER,
-    LISTS,
-    LONG,
-    NUMBER,
-    OBJECT,
-    OPENED,
-    TEXT,
-    Path,
-    Survey,
-)
+from field_survey import ABSENT, ANSWERED, BOOLEAN, INTEGER, LISTS, LONG, OBJECT, OPENED, TEXT, Path, Survey
+from output_schema import Kept, column_type, has_empty_struct, output_schema
 from row_layouts import MESSAGES
 from source_error import SourceError
 
@@ -64,16 +52,6 @@ class Wishes:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A field that is written as it is, or as JSON text."""
-
-    name: str
-    path: Path
-    type: pa.DataType
-    as_json: bool = False
-
-
-@dataclass(frozen=True)
 class Plan:
     wishes: Wishes
     layout: str
@@ -81,6 +59,8 @@ class Plan:
     prompts: tuple[Path, ...]
     """A row's prompt is the first of these that it has; no row has two of them."""
     answers: tuple[Path, ...]
+    chat_answers: tuple[Path, ...]
+    """The prompts whose last turn is the answer, where that is the assistant's."""
     data_sources: tuple[Path, ...]
     ability: Path | None
     style: Path | None
@@ -138,6 +118,9 @@ class _Planner:
             raise self.missing("prompt", PROMPTS, "--prompt-field")
         if set(prompts) & set(answers):
             raise SourceError(f"--prompt-field and {wishes.answer_flag} are both {_dotted(answers[0])}")
+        chat_answers = tuple(
+            path for path in prompts if ANSWERED in self.kinds[path] and not self.beside(path, answers)
+        )
         layout = "rl" if rl else "pair"
         if not rl and (wishes.system is not None or any(self.kinds[path] & LISTS for path in prompts)):
             layout = "messages"
@@ -155,8 +138,8 @@ class _Planner:
         kept = tuple(self.kept_fields(used))
         message_type, dropped = self.message_type(prompts, layout)
         return Plan(
-            wishes, layout, prompts, answers, data_sources, ability, style, env, index, challenge, kept, passed,
-            dropped, _schema(layout, message_type, passed, kept), copy.deepcopy(self.survey),
+            wishes, layout, prompts, answers, chat_answers, data_sources, ability, style, env, index, challenge, kept,
+            passed, dropped, output_schema(layout, message_type, passed, kept), copy.deepcopy(self.survey),
         )  # fmt: skip
 
     def find(self, chosen: str | None, flag: str, names: Sequence[str]) -> tuple[Path, ...]:
@@ -177,11 +160,13 @@ class _Planner:
         found: list[Path] = []
         for name in dict.fromkeys(names):
             path = tuple(name.split("."))
-            if self.kinds.get(path) and not any(
-                {path[0], other[0]} <= row for other in (*found, *beside) for row in self.survey.together
-            ):
+            if self.kinds.get(path) and not self.beside(path, (*found, *beside)):
                 found.append(path)
         return tuple(found)
+
+    def beside(self, path: Path, others: Sequence[Path]) -> bool:
+        """Whether a row has the field and one of the others."""
+        return any({path[0], other[0]} <= row for other in others for row in self.survey.together)
 
     def find_answers(
         self, prompts: tuple[Path, ...], challenge: Path | None
@@ -228,7 +213,7 @@ class _Planner:
             if path[-1] in ("tools_kwargs", "interaction_kwargs") and path in self.survey.types:
                 yield Kept(name, path, self.native_type(path))
             else:
-                yield Kept(name, path, *_column_type(self.kinds[path]))
+                yield Kept(name, path, *column_type(self.kinds[path]))
 
     def passed_columns(self, layout: str) -> Iterator[Kept]:
         tools, mask, thinking = ("tools",), ("loss_mask",), ("enable_thinking",)
@@ -244,7 +229,7 @@ class _Planner:
 
     def native_type(self, path: Path) -> pa.DataType:
         kind = self.survey.types[path]
-        if kind is None or _has_empty_struct(kind):
+        if kind is None or has_empty_struct(kind):
             raise SourceError(
                 f"{_dotted(path)} holds {'values of different types' if kind is None else 'empty objects'}, which "
                 "parquet cannot; as text it would not be understood. Make its values agree or leave it out"
@@ -265,38 +250,6 @@ class _Planner:
     def names(self) -> str:
         paths = [path for path in self.kinds if len(path) == 2 or path[0] not in self.opened]
         return f"the fields are {', '.join(map(_dotted, paths)) or 'none'}"
-
-
-def _schema(layout: str, messages: pa.DataType, passed: Sequence[Kept], kept: Sequence[Kept]) -> pa.Schema:
-    extra_info = pa.struct([("index", pa.int64()), ("env", pa.string()), *((item.name, item.type) for item in kept)])
-    if layout == "rl":
-        reward_model = pa.struct([("style", pa.string()), ("ground_truth", pa.string())])
-        columns = [("prompt", messages), ("data_source", pa.string()), ("ability", pa.string())]
-        columns.append(("reward_model", reward_model))
-    elif layout == "messages":
-        columns = [("messages", messages)]
-    else:
-        columns = [("prompt", pa.string()), ("response", pa.string())]
-    return pa.schema([*columns, *((item.name, item.type) for item in passed), ("extra_info", extra_info)])
-
-
-def _column_type(kinds: set[str]) -> tuple[pa.DataType, bool]:
-    """(the type, whether values are written as JSON): what one type cannot hold unchanged is JSON text."""
-    if kinds <= {TEXT}:
-        return pa.string(), False
-    if kinds == {BOOLEAN}:
-        return pa.bool_(), False
-    if kinds <= {INTEGER, LONG}:
-        return pa.int64(), False
-    if kinds <= {INTEGER, NUMBER}:
-        return pa.float64(), False
-    return pa.string(), True
-
-
-def _has_empty_struct(kind: pa.DataType) -> bool:
-    if pt.is_struct(kind):
-        return kind.num_fields == 0 or any(_has_empty_struct(child.type) for child in kind)
-    return pt.is_list(kind) and _has_empty_struct(kind.value_type)
 
 
 def _dotted(path: Path) -> str:

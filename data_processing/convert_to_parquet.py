@@ -113,14 +113,13 @@ def json_files(path: Path) -> list[Path]:
 def report(totals: Totals, targets: dict[str, Path]) -> None:
     """Say what was made of what."""
     plan = totals.plan
-    sources = {"prompt": plan.prompts, "answer": plan.answers}
-    for what, paths in sources.items():
+    for what, paths in (("prompt", plan.prompts), ("answer", plan.answers)):
         names = [f"{'.'.join(path)} ({totals.used[what, path]:,} rows)" for path in paths]
         if plan.joins_input and what == "prompt":
             names = [name.replace("instruction", "instruction and input") for name in names]
-        if what == "answer" and not paths:
-            names = ["the last turn of the chat"]
-        print(f"{what:<11} from {', '.join(names)}")
+        if plan.chat_answers and what == "answer":
+            names.append("the last turn of chats")
+        print(f"{what:<11} from {', '.join(names) or 'nowhere: the environment scores'}")
     if plan.layout == "rl":
         names = [".".join(path) for path in plan.data_sources]
         print(f"data_source from {', '.join(names) or 'the environment'}")

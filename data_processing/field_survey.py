@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, compress
 from typing import Any
 
 import pyarrow as pa
@@ -44,7 +44,7 @@ class Survey:
     kinds: dict[Path, set[str]] = field(default_factory=dict)
     """Field → the kinds of its values, in the order of first appearance. A missing value and null are both `absent`."""
     together: set[frozenset[str]] = field(default_factory=set)
-    """Of the names that were asked for: those that one row has."""
+    """Of the names that were asked for: those that one row has a value of."""
     wide: set[str] = field(default_factory=set)
     """Objects of more than MAX_FIELDS fields, which are left closed."""
     types: dict[Path, pa.DataType | None] = field(default_factory=dict)
@@ -130,7 +130,6 @@ def survey_columns(columns: Columns, asked: Collection[str]) -> Survey:
     names = dict.fromkeys(chain.from_iterable(shapes))
     if len(names) > MAX_FIELDS:
         raise _too_many(list(names))
-    survey.together = {frozenset(name for name in shape if name in asked) for shape in shapes}
     for name in names:
         _look_at((name,), columns[name,], survey)
         if name in OPENED and OBJECT in survey.kinds[name,]:
@@ -140,6 +139,7 @@ def survey_columns(columns: Columns, asked: Collection[str]) -> Survey:
                 continue
             for child in children:
                 _look_at((name, child), columns[name, child], survey)
+    survey.together = _together(columns, [name for name in names if name in asked], survey)
     return survey
 
 
@@ -171,6 +171,14 @@ def _look_at(path: Path, values: list[Any], survey: Survey) -> None:
         survey.message_keys |= {(*path, key) for key in keys}
 
 
+def _together(columns: Columns, names: list[str], survey: Survey) -> set[frozenset[str]]:
+    """For each row those of the names that it has a value of, once."""
+    sometimes = [name for name in names if ABSENT in survey.kinds[name,]]
+    always = set(names) - set(sometimes)
+    there = set(zip(*([value is not None for value in columns[name,]] for name in sometimes), strict=True))
+    return {frozenset(always.union(compress(sometimes, flags))) for flags in there or {()}}
+
+
 def _list_kind(value: list[Any]) -> str:
     if not value or not all(type(message) is dict and "role" in message for message in (value[0], value[-1])):
         return LIST
@@ -193,10 +201,6 @@ def _too_many(names: Sequence[str]) -> SourceError:
         f"over {MAX_FIELDS} different fields, such as {', '.join(names[-3:])}: are values used as names? Put them into "
         "one field, as an object"
     )
-
-
-def _is_object(value: object) -> bool:
-    return type(value) is dict
 
 
 def _is_closed(path: Path, wide: Collection[str]) -> bool:

@@ -51,7 +51,7 @@ def read_samples(columns: Columns, plan: Plan, left_out: Counter[str], used: Cou
         columns, found = _one_by_one(columns, plan, left_out, used)
     else:
         used["prompt", plan.prompts[0]] += len(columns.rows)
-        if plan.answers:
+        if plan.answers and plan.prompts[0] not in plan.chat_answers:
             used["answer", plan.answers[0]] += len(columns.rows)
     prompts, answers = found
     if plan.layout == "pair":
@@ -120,10 +120,11 @@ def _plain_chats(columns: Columns, plan: Plan) -> Found | None:
     prompts, own = chats.split_last()
     if 0 in prompts.lengths() or "system" in (roles := set(prompts.last_roles())):
         return None
+    holds_answers = plan.prompts[0] in plan.chat_answers
     if plan.layout == "rl":
-        answers = _texts(columns, plan.answers) if plan.answers else own
+        answers = own if holds_answers else _texts(columns, plan.answers)
         return (prompts, answers) if answers and "assistant" not in roles else None
-    return None if plan.answers else (chats, [None] * len(chats))
+    return (chats, [None] * len(chats)) if holds_answers else None
 
 
 def _texts(columns: Columns, paths: Sequence[Path]) -> Sequence[str] | None:

@@ -42,7 +42,7 @@ def read_sample(row: Row, plan: Plan) -> Sample:
     answer_field = field_of(row, plan.answers)
     answer = value_of(row, answer_field) if answer_field else None
     if isinstance(prompt, list):
-        prompt, answer = _read_chat(prompt, answer, row, plan)
+        prompt, answer = _read_chat(prompt, answer, row, plan, prompt_field in plan.chat_answers)
     else:
         if prompt_field == ("messages",) and isinstance(prompt, str):
             raise RowFault("messages is text, not a list of turns")  # often the JSON of one
@@ -54,16 +54,12 @@ def read_sample(row: Row, plan: Plan) -> Sample:
 
 
 def field_of(row: Row, paths: Sequence[Path]) -> Path | None:
-    """The first of the fields that the row has."""
-    for path in paths:
-        parent = row if len(path) == 1 else row.get(path[0])
-        if isinstance(parent, dict) and path[-1] in parent:
-            return path
-    return None
+    """The first of the fields that the row has a value of."""
+    return next((path for path in paths if value_of(row, path) is not None), None)
 
 
 def value_of(row: Row, path: Path) -> Any:
-    """None where the row has no such field."""
+    """None also where the row has no such field."""
     parent = row if len(path) == 1 else row.get(path[0])
     return parent.get(path[-1]) if isinstance(parent, dict) else None
 
@@ -86,7 +82,9 @@ def has_text(text: str | None) -> bool:
     return bool(text) and not text.isspace()
 
 
-def _read_chat(value: list[Any], answer: Any, row: Row, plan: Plan) -> tuple[list[Message], str | None]:
+def _read_chat(
+    value: list[Any], answer: Any, row: Row, plan: Plan, holds_answer: bool
+) -> tuple[list[Message], str | None]:
     chat = [_message(message, plan) for message in value]
     own = chat[-1] if chat and chat[-1]["role"] == "assistant" else None
     prompt = chat[:-1] if own else chat
@@ -97,11 +95,10 @@ def _read_chat(value: list[Any], answer: Any, row: Row, plan: Plan) -> tuple[lis
     if plan.layout == "rl":
         if prompt[-1]["role"] == "assistant":
             raise RowFault("prompt that ends with an assistant's turn")
-        given = field_of(row, plan.answers) is not None
-        return prompt, read_answer(answer if given or own is None else own["content"], row, plan)
+        return prompt, read_answer(own["content"] if own and holds_answer else answer, row, plan)
     if own is None:
         return chat, read_answer(answer, row, plan)
-    if answer is not None:
+    if not holds_answer:
         raise RowFault("prompt that ends with an assistant's turn")
     return chat, None
 

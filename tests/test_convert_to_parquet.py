@@ -196,6 +196,31 @@ def test_lines_of_one_file_and_files_of_one_directory_may_have_different_fields(
     assert "answer      from response (1 rows), answer (1 rows), output (1 rows)\n" in out
 
 
+def test_fields_that_are_null_where_others_have_a_value_are_as_good_as_missing(tmp_path: Path) -> None:
+    # As `datasets` writes two datasets that were put together.
+    rows = [
+        {"prompt": "1", "question": None, "response": "a", "output": None, "messages": None},
+        {"prompt": None, "question": "2", "response": None, "output": "b", "messages": None},
+        {"prompt": None, "question": None, "response": None, "output": None, "messages": CHAT},
+    ]
+    written = convert(tmp_path, rows, "--format", "sft")
+    chats = [[message["content"] for message in row["messages"]] for row in written]
+    assert chats == [["1", "a"], ["2", "b"], ["2+2?", "4"]]
+    written = convert(tmp_path, rows)
+    assert [(row["prompt"][0]["content"], row["reward_model"]["ground_truth"]) for row in written] == [
+        ("1", "a"),
+        ("2", "b"),
+        ("2+2?", "4"),
+    ]
+
+
+def test_a_chats_last_turn_is_no_ground_truth_where_others_have_one_beside_it(tmp_path: Path, capsys: Any) -> None:
+    long = [USER, {"role": "assistant", "content": "It is 4."}]
+    [row] = convert(tmp_path, [{"messages": long, "answer": None}, {"messages": long, "answer": "4"}])
+    assert (row["prompt"], row["reward_model"]["ground_truth"]) == ([USER], "4")
+    assert "1  no answer" in capsys.readouterr().out
+
+
 def test_a_field_beside_the_answer_is_never_taken_for_it(tmp_path: Path, capsys: Any) -> None:
     rows = [{"prompt": "2+2?", "response": "4", "label": "good"}, {"prompt": "3+3?", "label": "bad"}]
     [row] = convert(tmp_path, rows, "--format", "sft")
