@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from env_adapter import Challenge
 from sft.conversations import ColumnNames, choose_layout, read_conversation
 from toy_eval_env import ToyAdapter
 
+TOOLS = Path(env_adapter.__file__).parent
 Row = dict[str, Any]
 USER = {"role": "user", "content": "2+2?"}
 ANSWER = {"role": "assistant", "content": "4"}
@@ -480,25 +482,23 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("layout", ["plain", "rl"])
 @pytest.mark.parametrize("answers", ["reference", "none"])
 def test_generated_tasks_are_scored_by_their_environment(tmp_path: Path, toy: None, layout: str, answers: str) -> None:
-    from verl.trainer.ppo.reward import get_custom_reward_fn
-
-    from verl_stage import compose_config
-
     source = tmp_path / "tasks.jsonl"
     arguments = ["--env", "toy", "--output", str(source), "--format", layout, "--answers", answers]
     assert generate_dataset.main(arguments) == 0
     assert run(source, tmp_path) == 0
     rows = rows_of(tmp_path)
     assert len(rows) == 32
-    score = get_custom_reward_fn(compose_config())
+    spec = importlib.util.spec_from_file_location("reward_manager", TOOLS / "reward-manager.py")
+    reward_manager = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(reward_manager)
     for row in rows:
         challenge = Challenge.from_json(row["extra_info"]["challenge"])
         truth = str(challenge.extra["sum"])
         assert challenge == ToyAdapter().generate(row["extra_info"]["task_id"])
         assert row["prompt"] == challenge.messages
         assert row["reward_model"] == {"style": "rule", "ground_truth": truth if answers == "reference" else ""}
-        scores = [score(row["data_source"], text, "", row["extra_info"])["score"] for text in (truth, "no")]
-        assert scores == [1.0, 0.0]
+        for text, score in ((truth, 1.0), ("no", 0.0)):
+            assert reward_manager.compute_score(row["data_source"], text, "", row["extra_info"])["score"] == score
 
 
 def test_generated_chats_become_the_same_chats(tmp_path: Path, toy: None) -> None:

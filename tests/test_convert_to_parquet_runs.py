@@ -39,7 +39,7 @@ def prompts_of(output: Path, side: str) -> list[str]:
 # --- the split
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     numbers=st.lists(st.integers(0, 9), min_size=2, max_size=30).filter(lambda numbers: len(set(numbers)) > 1),
     ratio=st.floats(0, 1, exclude_min=True, exclude_max=True),
