@@ -428,7 +428,7 @@ TURNS = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     prompts=st.one_of(st.lists(TEXTS, min_size=1, max_size=4), st.lists(TURNS | TEXTS, min_size=1, max_size=4)),
     answers=st.lists(TEXTS, min_size=4, max_size=4) | st.none(),
