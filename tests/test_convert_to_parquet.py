@@ -15,12 +15,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import conversion
+from json_conversion import conversion
+from json_conversion import conversion_plan
 import convert_to_parquet
 import env_adapter
-import field_survey
+from json_conversion import field_survey
 import generate_dataset
-import sample_columns
+from json_conversion import sample_columns
 from env_adapter import Challenge
 from sft.conversations import ColumnNames, choose_layout, read_conversation
 from toy_eval_env import ToyAdapter
@@ -458,6 +459,28 @@ def test_the_ways_for_plain_rows_give_what_row_by_row_gives(
         with monkeypatch.context() as patch:
             patch.setattr(conversion, "read_blocks", lambda path, default=0, size=size: read_blocks(path, size))
             assert outcome() == expected
+
+
+NAMES = [*conversion_plan.ASKED, "input", "metadata", "extra_info", "env", "index", "ability", "tools", "loss_mask"]
+INNER = ["env", "index", "challenge", "ground_truth", "style", "tools_kwargs", "level"]
+LOOSE = VALUES | TURNS | st.dictionaries(st.sampled_from(INNER), VALUES, max_size=3) | st.sampled_from(["a", "b"])
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(st.dictionaries(st.sampled_from(sorted(NAMES)), LOOSE, max_size=5), min_size=1, max_size=5),
+    options=st.lists(st.sampled_from(["--format=sft", "--system=Be brief.", "--val-ratio=0.4"]), unique=True),
+)
+def test_any_objects_are_converted_or_refused_and_all_rows_accounted_for(
+    tmp_path: Path, capsys: Any, rows: list[Row], options: list[str]
+) -> None:
+    rows = [*rows, {"prompt": "2+2?", "answer": "4"}, {"prompt": "3+3?", "answer": "6"}]
+    code = run(write(tmp_path / "a.jsonl", *rows), tmp_path, *options)
+    out = capsys.readouterr().out
+    assert code in (0, 2)
+    written = sum(int(number) for number in re.findall(r"^wrote (\d+) rows", out, re.MULTILINE))
+    left_out = sum(int(number) for number in re.findall(r"^left out (\d+) rows", out, re.MULTILINE))
+    assert code == 2 or (written > 0 and written + left_out == len(rows))
 
 
 @pytest.mark.parametrize("layout", ["rl", "sft"])
