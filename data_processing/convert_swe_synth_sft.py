@@ -27,11 +27,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "train" / "tools"))
 
 from env_cli import exit_code
-from length_limits import CUT, DROP, LengthLimit, load_tokenizer
-from parquet_output import check_targets, check_val_ratio, parquet_files
-from row_source import Source, SourceError, TypesChanged, open_source
-from run_table import Plan
-from trajectories import CHATS, PAIRS, choose_rows, output_schema, write_rows
+from row_io.parquet_output import check_targets, check_val_ratio, parquet_files
+from row_io.row_source import Source, SourceError, TypesChanged, open_source
+from swe_synth.length_limits import CUT, DROP, LengthLimit, load_tokenizer
+from swe_synth.run_table import Plan
+from swe_synth.trajectories import CHATS, PAIRS, choose_rows, output_schema, write_rows
 
 OUTPUT_DIR = Path(__file__).resolve().parent.parent / "train" / "parquet"
 DATASET = "swesynth/SWE-Synth_Moatless-SFT-Trajectories"

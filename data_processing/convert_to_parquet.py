@@ -27,13 +27,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "train" / "tools"))
 
-from conversion import Conversion, Totals
-from conversion_plan import GROUND_TRUTHS, PROMPTS, RESPONSES, Wishes
 from env_cli import exit_code
-from parquet_output import check_targets, check_val_ratio
-from row_source import JSON, split_of
-from source_error import SourceError
-from without_pandas import work_without_pandas
+from json_conversion.conversion import Conversion, Totals
+from json_conversion.conversion_plan import GROUND_TRUTHS, PROMPTS, RESPONSES, Wishes
+from row_io.parquet_output import check_targets, check_val_ratio
+from row_io.row_source import JSON, split_of
+from row_io.source_error import SourceError
+from row_io.without_pandas import work_without_pandas
 
 if __name__ in ("__main__", "__mp_main__"):  # the program, or a process that it started
     work_without_pandas()

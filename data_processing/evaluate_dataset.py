@@ -29,14 +29,14 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "train" / "tools"))
 
-from answered_task import RESPONSE_FIELDS, USED_COLUMNS, find_response_field
 from atomic_file import atomic_file, check_writable
 from env_adapter import SettingsError, canonical_env_name
 from env_cli import adapter_settings, exit_code, progress_bar
-from ordered_pool import ordered_pool
-from row_scores import Question, RowScore, score_rows
-from row_source import Source, open_source
-from score_tally import Tally, table
+from row_io.ordered_pool import ordered_pool
+from row_io.row_source import Source, open_source
+from task_rows.answered_task import RESPONSE_FIELDS, USED_COLUMNS, find_response_field
+from task_rows.row_scores import Question, RowScore, score_rows
+from task_rows.score_tally import Tally, table
 
 ROWS_PER_JOB = 64
 SHOWN_FAULTS = 5

@@ -39,9 +39,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "train" / "tools
 from atomic_file import atomic_file
 from env_adapter import Challenge, EnvAdapter, SettingsError, canonical_env_name, shared_env_adapter
 from env_cli import add_env_arguments, derived_seed, exit_code, open_env, progress_bar
-from kept_rows import KeptRows, kept_rows
-from ordered_pool import chunks, ordered_pool
-from row_layouts import SCHEMAS, Layout, task_id_of
+from row_io.ordered_pool import chunks, ordered_pool
+from task_rows.kept_rows import KeptRows, kept_rows
+from task_rows.row_layouts import SCHEMAS, Layout, task_id_of
 
 ROWS_PER_WRITE = 1000
 DEFAULT_FORMAT = {".parquet": "messages", ".jsonl": "plain"}

@@ -1,4 +1,4 @@
-"""data_processing/column_types.py: one type for the values of two, or none."""
+"""data_processing/row_io/column_types.py: one type for the values of two, or none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from column_types import conform, merge_types
+from row_io.column_types import conform, merge_types
 
 SIMPLE = [pa.null(), pa.bool_(), pa.int8(), pa.uint8(), pa.int64(), pa.uint64(), pa.float32(), pa.float64()]
 SIMPLE += [pa.string(), pa.large_string(), pa.binary(), pa.date32()]

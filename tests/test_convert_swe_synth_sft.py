@@ -22,9 +22,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import convert_swe_synth_sft
-import row_source
-from row_digests import SeenDigests, row_digests
-from run_table import TRAIN, VAL, RunTable
+from row_io import row_source
+from row_io.row_digests import SeenDigests, row_digests
+from swe_synth.run_table import TRAIN, VAL, RunTable
 
 SCRIPT = Path(convert_swe_synth_sft.__file__)
 SYSTEM = "You are an autonomous programmer in a shell."
@@ -379,7 +379,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_cut_text_never_has_more_than_its_tokens_or_characters(
     tokenizer: Path, text: str, limit: int, in_tokens: bool
 ) -> None:
-    from length_limits import CUT, LengthLimit, load_tokenizer
+    from swe_synth.length_limits import CUT, LengthLimit, load_tokenizer
 
     loaded = load_tokenizer(str(tokenizer))
     for what in ("prompt", "response"):
@@ -399,7 +399,7 @@ def test_a_cut_text_never_has_more_than_its_tokens_or_characters(
 
 
 def test_tokens_are_those_of_the_tokenizer(tmp_path: Path, tokenizer: Path, capsys: Any) -> None:
-    from length_limits import load_tokenizer
+    from swe_synth.length_limits import load_tokenizer
 
     task = f"START {TASK * 40} END"
     source = write(tmp_path / "a.parquet", [row("a__a-1", messages=turns(1, task)[1:])])
@@ -415,7 +415,7 @@ def test_tokens_are_those_of_the_tokenizer(tmp_path: Path, tokenizer: Path, caps
 def test_a_tokenizer_that_would_cut_what_it_counts_does_not(tmp_path: Path, tokenizer: Path) -> None:
     from tokenizers import Tokenizer
 
-    from length_limits import load_tokenizer
+    from swe_synth.length_limits import load_tokenizer
 
     cutting = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
     cutting.enable_truncation(3)
@@ -427,7 +427,7 @@ def test_a_tokenizer_that_would_cut_what_it_counts_does_not(tmp_path: Path, toke
 
 @pytest.mark.slow
 def test_a_model_with_an_older_tokenizer_file_will_do(tmp_path: Path, tokenizer: Path) -> None:
-    from length_limits import load_tokenizer
+    from swe_synth.length_limits import load_tokenizer
 
     made = json.loads((tokenizer / "tokenizer.json").read_text())["model"]
     (tmp_path / "vocab.json").write_text(json.dumps(made["vocab"]))

@@ -15,14 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from json_conversion import conversion
-from json_conversion import conversion_plan
 import convert_to_parquet
 import env_adapter
-from json_conversion import field_survey
 import generate_dataset
-from json_conversion import sample_columns
 from env_adapter import Challenge
+from json_conversion import conversion, conversion_plan, field_survey, sample_columns
 from sft.conversations import ColumnNames, choose_layout, read_conversation
 from toy_eval_env import ToyAdapter
 

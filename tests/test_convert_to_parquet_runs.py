@@ -18,10 +18,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import conversion
-import conversion_plan
 import convert_to_parquet
-import json_rows
+from json_conversion import conversion, conversion_plan
+from row_io import json_rows
 from test_convert_to_parquet import CHAT, Row, refusal, rows_of, run, write
 
 SCRIPT = Path(convert_to_parquet.__file__)

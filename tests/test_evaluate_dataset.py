@@ -19,10 +19,10 @@ import env_adapter
 import evaluate_dataset
 import generate_dataset
 import toy_env
-from answered_task import RESPONSE_FIELDS, same_prompt
-from conversion_plan import RESPONSES
 from env_adapter import Challenge, get_env_adapter
 from intervals import RunningMean, mean_interval
+from json_conversion.conversion_plan import RESPONSES
+from task_rows.answered_task import RESPONSE_FIELDS, same_prompt
 from toy_eval_env import ToyAdapter
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,4 +1,4 @@
-"""data_processing/ordered_pool.py: results in order, few jobs under way, and a failing job's own exception."""
+"""data_processing/row_io/ordered_pool.py: results in order, few jobs under way, and a failing job's own exception."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 import pytest
 
 from env_adapter import EnvError, SettingsError
-from ordered_pool import JOBS_AHEAD, chunks, ordered_pool
+from row_io.ordered_pool import JOBS_AHEAD, chunks, ordered_pool
 
 
 class TwoWordsError(Exception):

@@ -1,4 +1,4 @@
-"""data_processing/parquet_output.py: both files or none, in row groups of bounded size."""
+"""data_processing/row_io/parquet_output.py: both files or none, in row groups of bounded size."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import parquet_output
-from parquet_output import check_targets, check_val_ratio, parquet_files
-from source_error import SourceError
+from row_io import parquet_output
+from row_io.parquet_output import check_targets, check_val_ratio, parquet_files
+from row_io.source_error import SourceError
 
 SCHEMA = pa.schema([("text", pa.string())])
 

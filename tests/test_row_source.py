@@ -1,4 +1,4 @@
-"""data_processing/row_source.py: the same rows from every kind of file, in flat memory, and one line for each fault."""
+"""row_io/row_source.py: the same rows from every kind of file, in flat memory, and one line for each fault."""
 
 from __future__ import annotations
 
@@ -17,11 +17,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import arrow_rows
-import json_rows
-import row_source
 from dataset_hub import Repository, dataset_hub
-from row_source import Source, SourceError, TypesChanged, open_source, require_columns
+from row_io import arrow_rows, json_rows, row_source
+from row_io.row_source import Source, SourceError, TypesChanged, open_source, require_columns
 
 TOOLS = Path(json_rows.__file__).parent
 ROWS = [
@@ -286,7 +284,7 @@ def test_a_line_without_an_end_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
 
 ASK = """
 import json, sys
-from row_source import SourceError, open_source
+from row_io.row_source import SourceError, open_source
 for name, split in json.loads(sys.argv[1]):
     try:
         source = open_source(name, split=split)

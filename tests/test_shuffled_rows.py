@@ -1,4 +1,4 @@
-"""data_processing/shuffled_rows.py: every order as likely as any other, and the same on every machine."""
+"""data_processing/row_io/shuffled_rows.py: every order as likely as any other, and the same on every machine."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import shuffled_rows
-from shuffled_rows import bucket_of, shuffle_keys
+from row_io import shuffled_rows
+from row_io.shuffled_rows import bucket_of, shuffle_keys
 
 
 class Collected:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from source_error import SourceError, first_line
+from row_io.source_error import SourceError, first_line
 
 BATCH_BYTES = 4 << 20
 MOST_ROWS = 8192

@@ -25,12 +25,12 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-from arrow_rows import arrow_batches, arrow_shape, parquet_batches, parquet_shape
-from byte_progress import byte_progress
-from column_types import conform, merge_types
-from hub_files import fetch_files, looks_like_hub_id
-from json_rows import BLOCK_BYTES, Block, infer_types, parse_block, read_blocks
-from source_error import SourceError, first_line
+from row_io.arrow_rows import arrow_batches, arrow_shape, parquet_batches, parquet_shape
+from row_io.byte_progress import byte_progress
+from row_io.column_types import conform, merge_types
+from row_io.hub_files import fetch_files, looks_like_hub_id
+from row_io.json_rows import BLOCK_BYTES, Block, infer_types, parse_block, read_blocks
+from row_io.source_error import SourceError, first_line
 
 __all__ = ["Source", "SourceError", "TypesChanged", "open_source", "require_columns"]
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from answered_task import AnsweredTask, read_row, same_prompt
 from env_adapter import Challenge, EnvAdapter, EnvError, SettingsError, canonical_env_name, shared_env_adapter
-from row_layouts import task_type
+from task_rows.answered_task import AnsweredTask, read_row, same_prompt
+from task_rows.row_layouts import task_type
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.json
 import pyarrow.types as pt
 
-from column_types import conform, merge_types
-from source_error import SourceError, first_line
+from row_io.column_types import conform, merge_types
+from row_io.source_error import SourceError, first_line
 
 BLOCK_BYTES = 4 << 20
 LONGEST_LINE = 256 << 20

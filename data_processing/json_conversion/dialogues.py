@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from chat_turns import ROLES
+from row_io.chat_turns import ROLES
 
 Message = dict[str, Any]
 _ROLES = frozenset(ROLES)

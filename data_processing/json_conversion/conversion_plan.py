@@ -18,11 +18,23 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.types as pt
 
-from chat_turns import CALLS, OTHER_TEXT
-from field_survey import ABSENT, ANSWERED, BOOLEAN, INTEGER, LISTS, LONG, OBJECT, OPENED, TEXT, Path, Survey
-from output_schema import Kept, column_type, has_empty_struct, output_schema
-from row_layouts import MESSAGES
-from source_error import SourceError
+from json_conversion.field_survey import (
+    ABSENT,
+    ANSWERED,
+    BOOLEAN,
+    INTEGER,
+    LISTS,
+    LONG,
+    OBJECT,
+    OPENED,
+    TEXT,
+    Path,
+    Survey,
+)
+from json_conversion.output_schema import Kept, column_type, has_empty_struct, output_schema
+from row_io.chat_turns import CALLS, OTHER_TEXT
+from row_io.source_error import SourceError
+from task_rows.row_layouts import MESSAGES
 
 PROMPTS = ("prompt", "messages", "question", "instruction")
 RESPONSES = ("response", "answer", "completion", "output", "assistant", "label")

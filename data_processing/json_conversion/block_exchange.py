@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from block_mapping import Job, Mapped, map_block
-from json_rows import Block
+from json_conversion.block_mapping import Job, Mapped, map_block
+from row_io.json_rows import Block
 
 
 def without_data(block: Block) -> Block:

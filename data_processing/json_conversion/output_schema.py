@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.types as pt
 
-from field_survey import BOOLEAN, INTEGER, LONG, NUMBER, TEXT, Path
+from json_conversion.field_survey import BOOLEAN, INTEGER, LONG, NUMBER, TEXT, Path
 
 
 @dataclass(frozen=True)

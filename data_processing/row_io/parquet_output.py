@@ -16,10 +16,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "train" / "tools"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "train" / "tools"))
 
 from atomic_file import atomic_file, check_writable
-from source_error import SourceError
+from row_io.source_error import SourceError
 
 ROW_GROUP_BYTES = 32 << 20
 COMPRESSION = "snappy"

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from source_error import SourceError, first_line
+from row_io.source_error import SourceError, first_line
 
 CUT, DROP = "cut", "drop"
 

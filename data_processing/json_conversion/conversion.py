@@ -21,19 +21,19 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pyarrow as pa
 
-from block_exchange import map_to_file, received, with_data, without_data
-from block_mapping import Job, Mapped, map_block, survey_block
-from byte_progress import byte_progress
-from conversion_plan import Plan, Wishes, make_plan
-from field_survey import Path as Field
-from field_survey import Survey
-from json_objects import BadLines
-from json_rows import Block, read_blocks
-from ordered_pool import ordered_pool
-from parquet_output import ParquetOutput, parquet_files
-from sample_columns import HASH_BITS
-from shuffled_rows import ShuffledRows, shuffled_rows
-from source_error import SourceError
+from json_conversion.block_exchange import map_to_file, received, with_data, without_data
+from json_conversion.block_mapping import Job, Mapped, map_block, survey_block
+from json_conversion.conversion_plan import Plan, Wishes, make_plan
+from json_conversion.field_survey import Path as Field
+from json_conversion.field_survey import Survey
+from json_conversion.json_objects import BadLines
+from json_conversion.sample_columns import HASH_BITS
+from row_io.byte_progress import byte_progress
+from row_io.json_rows import Block, read_blocks
+from row_io.ordered_pool import ordered_pool
+from row_io.parquet_output import ParquetOutput, parquet_files
+from row_io.shuffled_rows import ShuffledRows, shuffled_rows
+from row_io.source_error import SourceError
 
 BLOCK_BYTES = 1 << 20
 """Parsed, this has room in a processor's cache: four times as much takes a fifth longer for each row."""

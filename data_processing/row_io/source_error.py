@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "train" / "tools"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "train" / "tools"))
 
 from env_adapter import SettingsError
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import msgspec
 
-from json_rows import Block
-from source_error import SourceError, first_line
+from row_io.json_rows import Block
+from row_io.source_error import SourceError, first_line
 
 Row = dict[str, Any]
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chat_turns import ROLES, ChatFault, read_turn
-from conversion_plan import Plan
-from field_survey import Path
-from json_objects import Row, kind_name, to_json
+from json_conversion.conversion_plan import Plan
+from json_conversion.field_survey import Path
+from json_conversion.json_objects import Row, kind_name, to_json
+from row_io.chat_turns import ROLES, ChatFault, read_turn
 
 Message = dict[str, Any]
 

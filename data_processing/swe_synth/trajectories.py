@@ -17,7 +17,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.types as pt
 
-from chat_turns import (
+from row_io.chat_turns import (
     Chats,
     check_roles,
     is_blank,
@@ -28,12 +28,12 @@ from chat_turns import (
     text_of,
     with_text,
 )
-from chat_turns import with_text_type as text_type_of
-from length_limits import LengthLimit
-from parquet_output import ParquetOutput
-from row_digests import SeenDigests, row_digests, text_digests
-from row_source import Source, SourceError, require_columns
-from run_table import TRAIN, VAL, Plan, RunTable
+from row_io.chat_turns import with_text_type as text_type_of
+from row_io.parquet_output import ParquetOutput
+from row_io.row_digests import SeenDigests, row_digests, text_digests
+from row_io.row_source import Source, SourceError, require_columns
+from swe_synth.length_limits import LengthLimit
+from swe_synth.run_table import TRAIN, VAL, Plan, RunTable
 
 PAIRS, CHATS = "prompt-response", "messages"
 SIDES = {"train": TRAIN, "val": VAL}

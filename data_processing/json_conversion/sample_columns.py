@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from conversion_plan import Plan
-from dialogues import Dialogues, from_messages, from_plain_chats, from_texts
-from field_survey import Columns, Path
-from sample_rows import RowFault, Sample, read_sample
+from json_conversion.conversion_plan import Plan
+from json_conversion.dialogues import Dialogues, from_messages, from_plain_chats, from_texts
+from json_conversion.field_survey import Columns, Path
+from json_conversion.sample_rows import RowFault, Sample, read_sample
 
 HASH_BITS = 64
 

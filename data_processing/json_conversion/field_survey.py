@@ -18,8 +18,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from column_types import merge_types
-from source_error import SourceError
+from row_io.column_types import merge_types
+from row_io.source_error import SourceError
 
 Path = tuple[str, ...]
 """("answer",), or ("metadata", "level") for a field of an object whose fields are looked at."""

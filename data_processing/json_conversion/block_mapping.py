@@ -16,13 +16,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from conversion_plan import ASKED, Plan
-from field_survey import Columns, Path, Survey, survey_columns
-from json_objects import BadLines, no_cycle_search, parse_objects, to_json, to_json_each
-from json_rows import Block
-from output_schema import Kept
-from sample_columns import Samples, read_samples
-from sample_rows import has_text
+from json_conversion.conversion_plan import ASKED, Plan
+from json_conversion.field_survey import Columns, Path, Survey, survey_columns
+from json_conversion.json_objects import BadLines, no_cycle_search, parse_objects, to_json, to_json_each
+from json_conversion.output_schema import Kept
+from json_conversion.sample_columns import Samples, read_samples
+from json_conversion.sample_rows import has_text
+from row_io.json_rows import Block
 
 
 @dataclass(frozen=True)

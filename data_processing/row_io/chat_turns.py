@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from source_error import SourceError
+from row_io.source_error import SourceError
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 CALL = pa.struct([("name", pa.string()), ("arguments", pa.string())])
