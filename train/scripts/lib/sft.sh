@@ -58,6 +58,7 @@ choose_nodes() {
     [[ $MASTER_ADDR =~ ^[A-Za-z0-9.:_-]+$ ]] || die "MASTER_ADDR=$MASTER_ADDR is not a host's name or address"
     whole_number MASTER_PORT "${MASTER_PORT:=29500}" 1
     ((MASTER_PORT < 65536)) || die "MASTER_PORT=$MASTER_PORT is not a port: use 1 to 65535"
+    # shellcheck disable=SC2034 # launch.sh reads it
     run_node=$NODE_RANK
     launcher+=("--nnodes=$NNODES" "--node_rank=$NODE_RANK" "--master_addr=$MASTER_ADDR" "--master_port=$MASTER_PORT"
         "--nproc_per_node=$GPU_COUNT")
@@ -110,6 +111,7 @@ convert_swe_synth() {
     [[ ! $dataset =~ \.(parquet|jsonl|json|arrow)$ || -f $dataset ]] || die "SFT_HF_DATASET=$SFT_HF_DATASET is not there"
     # A quarter for the answer, which is a patch; 64 tokens for what the chat template adds.
     ((length >= 128)) || die "SFT_MAX_LENGTH=$length is too short for SFT_HF_DATASET: use at least 128"
+    # shellcheck disable=SC2034 # the script runs it
     converter=("$VERITAS_PYTHON" "$VERITAS_ROOT/data_processing/convert_swe_synth_sft.py"
         --dataset "$dataset" --split train --output-dir "$folder" --val-ratio "$ratio" --tokenizer "$AGENT_MODEL_PATH"
         --max-tokens-prompt "$((length - length / 4 - 64))" --max-tokens-response "$((length / 4))")
