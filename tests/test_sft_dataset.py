@@ -20,7 +20,8 @@ from verl.trainer.sft_trainer import create_sft_dataset
 from verl.utils.checkpoint import CheckpointHandler
 from verl.utils.dataset.dataset_utils import SFTTensorCollator
 
-from sft.conversations import DataError
+from sft.conversations import ColumnNames, DataError
+from sft.token_table import tokenise, tokenise_part
 
 ROOT = Path(__file__).parent.parent
 PAIRS = {"prompt": [f"{i} + {i} = ?" for i in range(8)], "response": [str(2 * i) for i in range(8)]}
@@ -196,31 +197,24 @@ def test_over_long_rows_are_handled_as_configured(
     assert line in capsys.readouterr().out
 
 
-def test_one_process_or_more_give_the_same_rows(tmp_path: Path, config: DictConfig, tokenizer: Any) -> None:
-    from sft import token_table
-    from sft.conversations import ColumnNames
-
+@pytest.mark.parametrize("parts", [1, 3, 9])
+def test_a_table_in_parts_has_the_same_rows_in_the_same_order(tmp_path: Path, tokenizer: Any, parts: int) -> None:
     file = tmp_path / "a.parquet"
     pd.DataFrame({"prompt": [f"p{i}" for i in range(40)], "response": [f"r{i}" for i in range(40)]}).to_parquet(
         file, row_group_size=7
     )
-    tables = []
-    for processes in (1, 3):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(token_table, "BYTES_PER_PROCESS", 1)
-            tables.append(
-                token_table.tokenise(
-                    [file],
-                    ColumnNames(),
-                    tokenizer,
-                    max_length=64,
-                    policy="error",
-                    cache_dir=tmp_path / f"cache-{processes}",
-                    processes=processes,
-                )
-            )
-    assert tables[0].digest == tables[1].digest
-    assert tables[0].summary == tables[1].summary
+
+    def settings(count: int) -> dict[str, Any]:
+        return {"max_length": 64, "policy": "error", "cache_dir": tmp_path / f"cache-{count}", "parts": count}
+
+    whole = tokenise([file], ColumnNames(), tokenizer, **settings(1))
+    for number in reversed(range(parts)):  # as the ranks happen to come
+        tokenise_part(number, [file], ColumnNames(), tokenizer, **settings(parts))
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / f"cache-{parts}").rglob("*.arrow")}
+    table = tokenise([file], ColumnNames(), tokenizer, **settings(parts))
+    assert (table.digest, table.summary) == (whole.digest, whole.summary)
+    assert len(made) == min(parts, 6)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / f"cache-{parts}").rglob("*.arrow")} == made
 
 
 def test_the_cache_is_not_used_for_other_content_or_settings(

@@ -23,7 +23,7 @@ from torch.utils.data import Dataset
 
 from sft.conversations import ColumnNames, DataError
 from sft.resume import train_on_from_epoch_ends
-from sft.token_table import TokenTable, tokenise
+from sft.token_table import TokenTable, tokenise, tokenise_part
 
 SHOWN_CHARACTERS = 600
 
@@ -45,7 +45,7 @@ class SFTDataset(Dataset):
         if processor is not None:
             tokenizer.chat_template = getattr(processor, "chat_template", None) or tokenizer.chat_template
         self.split = "train" if files == _paths(config.train_files) else "validation"
-        table = _on_one_rank_first(lambda: _tokenise(files, tokenizer, config))
+        table = _tokenise(files, tokenizer, config)
         self._rows = table.rows
         if max_samples is not None and 0 < max_samples < len(self._rows):
             self._rows = self._rows.select(range(max_samples))
@@ -97,6 +97,7 @@ class SFTDataset(Dataset):
 
 
 def _tokenise(files: list[Path], tokenizer: Any, config: DictConfig) -> TokenTable:
+    """The table of the files; the ranks of a machine have each made a part of it."""
     names = ColumnNames(
         prompt=config.get("prompt_key", "prompt"),
         response=config.get("response_key", "response"),
@@ -105,16 +106,17 @@ def _tokenise(files: list[Path], tokenizer: Any, config: DictConfig) -> TokenTab
         loss_mask=config.get("loss_mask_key", "loss_mask"),
         enable_thinking=config.get("enable_thinking_key", "enable_thinking"),
     )
-    return tokenise(
-        files,
-        names,
-        tokenizer,
-        max_length=config.max_length,
-        policy=config.truncation,
-        cache_dir=Path(config.cache_dir),
-        template_kwargs=_template_kwargs(config),
-        processes=min(os.cpu_count() or 1, 16),
-    )
+    settings = {
+        "max_length": config.max_length,
+        "policy": config.truncation,
+        "cache_dir": Path(config.cache_dir),
+        "template_kwargs": _template_kwargs(config),
+    }
+    if torch.distributed.is_initialized():
+        settings["parts"] = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        tokenise_part(int(os.environ.get("LOCAL_RANK", "0")), files, names, tokenizer, **settings)
+        torch.distributed.barrier()
+    return tokenise(files, names, tokenizer, **settings)
 
 
 def _template_kwargs(config: DictConfig) -> dict[str, Any]:
@@ -128,16 +130,6 @@ def _template_kwargs(config: DictConfig) -> dict[str, Any]:
 def _paths(files: Any) -> list[Path]:
     names = files if isinstance(files, list | tuple | ListConfig) else [files]
     return [Path(name) for name in names if name]
-
-
-def _on_one_rank_first(make: Any) -> Any:
-    """One process of each machine makes it; the others find it in the cache."""
-    if not torch.distributed.is_initialized():
-        return make()
-    first = int(os.environ.get("LOCAL_RANK", "0")) == 0
-    made = make() if first else None
-    torch.distributed.barrier()
-    return made if first else make()
 
 
 def _rank() -> int:

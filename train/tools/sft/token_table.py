@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from datasets import Dataset, Features, List, Value
+from datasets import Dataset, Features, List, Value, concatenate_datasets
 from datasets.exceptions import DatasetGenerationError
 
 from sft.conversations import ColumnNames, DataError, Layout, RowFault, choose_layout, read_conversation
@@ -31,7 +32,6 @@ from sft.loss_mask import ChatTokenizer, Sample
 VERSION = 1
 """Part of the key of the cache: raise it when the same rows would give other tokens."""
 BATCH_ROWS = 64
-BYTES_PER_PROCESS = 64_000_000
 FEATURES = Features(
     {
         "input_ids": List(Value("int32")),
@@ -104,35 +104,15 @@ def tokenise(
     policy: str,
     cache_dir: Path,
     template_kwargs: dict[str, Any] | None = None,
-    processes: int = 1,
+    parts: int = 1,
 ) -> TokenTable:
-    """Every row of the files, in order. Raises DataError for what the user can mend, before anything is trained."""
-    check_policy(policy)
+    """Every row of the files, in order. Raises DataError for what the user can mend, before anything is trained.
+
+    With several parts each of as many processes may have made its own by `tokenise_part`: they are found in the cache.
+    """
     layouts = {file: _layout_of(file, names) for file in files}
-    size = sum(file.stat().st_size for file in files)
-    arguments = {
-        "groups": [
-            (file, group, layouts[file]) for file in files for group in range(pq.read_metadata(file).num_row_groups)
-        ],
-        "chat": ChatTokenizer(tokenizer, template_kwargs),
-        "max_length": max_length,
-        "policy": policy,
-    }
-    if not sum(pq.read_metadata(file).num_rows for file in files):
-        raise DataError(f"{', '.join(map(str, files))}: no rows")
-    try:
-        table = Dataset.from_generator(
-            _records,
-            features=FEATURES,
-            cache_dir=str(cache_dir),
-            gen_kwargs=arguments,
-            num_proc=min(processes, len(arguments["groups"]), 1 + size // BYTES_PER_PROCESS),
-            fingerprint=_cache_key(files, layouts, tokenizer, template_kwargs, max_length, policy),
-        )
-    except DatasetGenerationError as error:
-        if isinstance(error.__cause__, DataError):
-            raise error.__cause__ from None
-        raise
+    work = _Work(layouts, tokenizer, template_kwargs, max_length, policy, cache_dir, parts)
+    table = concatenate_datasets([work.part(number) for number in range(len(work.groups))])
     faults = table.data.column("fault")
     kept = np.flatnonzero(pc.equal(faults, "").to_numpy(zero_copy_only=False))
     rows = table.select(kept).select_columns(["input_ids", "loss_mask"]).with_format("numpy")
@@ -140,6 +120,75 @@ def tokenise(
     summary = _summarise(table, {file.name: str(layouts[file]) for file in files}, lengths, max_length)
     _refuse(summary, policy, max_length)
     return TokenTable(rows, summary, _digest(rows, lengths))
+
+
+def tokenise_part(
+    number: int,
+    files: list[Path],
+    names: ColumnNames,
+    tokenizer: Any,
+    *,
+    max_length: int,
+    policy: str,
+    cache_dir: Path,
+    template_kwargs: dict[str, Any] | None = None,
+    parts: int = 1,
+) -> None:
+    """Make one part of the same table, in this process. Ranks share the work so: a process with torch's threads in it
+    must not be forked, which is how `datasets` would do it.
+    """
+    layouts = {file: _layout_of(file, names) for file in files}
+    work = _Work(layouts, tokenizer, template_kwargs, max_length, policy, cache_dir, parts)
+    if number < len(work.groups):
+        work.part(number)
+
+
+class _Work:
+    """The row groups of some files, in parts of consecutive ones, and how each part becomes tokens."""
+
+    def __init__(
+        self,
+        layouts: dict[Path, Layout],
+        tokenizer: Any,
+        template_kwargs: dict[str, Any] | None,
+        max_length: int,
+        policy: str,
+        cache_dir: Path,
+        parts: int,
+    ) -> None:
+        check_policy(policy)
+        if not sum(pq.read_metadata(file).num_rows for file in layouts):
+            raise DataError(f"{', '.join(map(str, layouts))}: no rows")
+        groups = [
+            (file, group, layout)
+            for file, layout in layouts.items()
+            for group in range(pq.read_metadata(file).num_row_groups)
+        ]
+        count = min(parts, len(groups))
+        bounds = [len(groups) * number // count for number in range(count + 1)]
+        self.groups = [groups[start:end] for start, end in pairwise(bounds)]
+        self._arguments = {
+            "chat": ChatTokenizer(tokenizer, template_kwargs),
+            "max_length": max_length,
+            "policy": policy,
+        }
+        self._key = _cache_key(list(layouts), layouts, tokenizer, template_kwargs, max_length, policy)
+        self._cache_dir = cache_dir
+
+    def part(self, number: int) -> Dataset:
+        """From the cache, where it has been made before."""
+        try:
+            return Dataset.from_generator(
+                _records,
+                features=FEATURES,
+                cache_dir=str(self._cache_dir),
+                gen_kwargs={"groups": self.groups[number], **self._arguments},
+                fingerprint=f"{self._key}-{number}-of-{len(self.groups)}",
+            )
+        except DatasetGenerationError as error:
+            if isinstance(error.__cause__, DataError):
+                raise error.__cause__ from None
+            raise
 
 
 def _records(
