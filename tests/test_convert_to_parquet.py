@@ -20,6 +20,7 @@ import env_adapter
 import generate_dataset
 from env_adapter import Challenge
 from json_conversion import conversion, conversion_plan, field_survey, sample_columns
+from json_conversion.json_blocks import json_blocks
 from sft.conversations import ColumnNames, choose_layout, read_conversation
 from toy_eval_env import ToyAdapter
 
@@ -353,7 +354,7 @@ def test_metadata_comes_back_as_it_was(tmp_path: Path, metadata: list[Row], nest
     rows = [{"prompt": "2+2?", "answer": "4", **({"metadata": fields} if nested else fields)} for fields in metadata]
     written = convert(tmp_path, rows, "--format", "sft")
     schema = pq.read_schema(tmp_path / "out/train.parquet").field("extra_info").type
-    survey = conversion.survey_block(next(conversion.read_blocks(tmp_path / "input.jsonl")))
+    survey = conversion.survey_block(next(json_blocks(tmp_path / "input.jsonl", 1 << 20)))
     as_json = {item.path[-1] for item in conversion.make_plan(survey, conversion.Wishes("sft")).kept if item.as_json}
     for fields, row in zip(metadata, written, strict=True):
         kept = row["extra_info"]
@@ -440,7 +441,6 @@ def test_the_ways_for_plain_rows_give_what_row_by_row_gives(
         rows = [{**row, "answer": answer} for row, answer in zip(rows, answers, strict=False)]
     # Twice, and each on a line of its own block, so that plain rows are together in some of them.
     source = write(tmp_path / "a.jsonl", *rows, *rows)
-    read_blocks = conversion.read_blocks
 
     def outcome() -> tuple[int, list[Row]]:
         for side in ("train", "val"):
@@ -454,7 +454,7 @@ def test_the_ways_for_plain_rows_give_what_row_by_row_gives(
         expected = outcome()
     for size in (1, 100, 10_000):
         with monkeypatch.context() as patch:
-            patch.setattr(conversion, "read_blocks", lambda path, default=0, size=size: read_blocks(path, size))
+            patch.setattr(conversion, "json_blocks", lambda path, default, size=size: json_blocks(path, size))
             assert outcome() == expected
 
 
@@ -569,7 +569,7 @@ def test_the_sft_trainers_reader_reads_the_file(tmp_path: Path, chat: bool) -> N
 
 def test_a_survey_knows_what_another_one_saw(tmp_path: Path) -> None:
     blocks = [write(tmp_path / f"{n}.jsonl", row) for n, row in enumerate([{"a": 1}, {"a": 1, "b": "x"}, {"a": "x"}])]
-    surveys = [conversion.survey_block(next(conversion.read_blocks(path))) for path in blocks]
+    surveys = [conversion.survey_block(next(json_blocks(path, 1 << 20))) for path in blocks]
     total = field_survey.Survey()
     for number, survey in enumerate(surveys):
         assert not total.covers(survey)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 import convert_to_parquet
 from json_conversion import conversion, conversion_plan
+from json_conversion.json_blocks import json_blocks
 from row_io import json_rows
 from test_convert_to_parquet import CHAT, Row, refusal, rows_of, run, write
 
@@ -125,14 +126,60 @@ def test_what_is_written_does_not_depend_on_where_blocks_end(
     options = ["--format", layout, "--shuffle"]
     assert run(source, tmp_path, *options) == 0
     expected = pq.read_table(tmp_path / "train.parquet")
-    read_blocks = json_rows.read_blocks
     with monkeypatch.context() as patch:
         # The first block, whose fields are looked at before anything is written, is as small as the others.
-        patch.setattr(conversion, "read_blocks", lambda path, size=0: read_blocks(path, block))
+        patch.setattr(conversion, "json_blocks", lambda path, size: json_blocks(path, block))
         assert run(source, tmp_path, *options) == 0
     written = pq.read_table(tmp_path / "train.parquet")
     assert written.schema == expected.schema
     assert written.to_pylist() == expected.to_pylist()
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    lines=st.lists(st.sampled_from([b"", b" ", b"{}", b'{"prompt": "12345"}', b"x\xc3\xa9" * 9]), max_size=20),
+    end=st.sampled_from([b"", b"\n", b"\r\n", b"\n\n"]),
+    mark=st.booleans(),
+    size=st.integers(1, 60),
+)
+def test_blocks_are_whole_lines_and_know_their_numbers(
+    tmp_path: Path, lines: list[bytes], end: bytes, mark: bool, size: int
+) -> None:
+    path = tmp_path / "a.jsonl"
+    text = b"\n".join(lines) + end
+    path.write_bytes((b"\xef\xbb\xbf" if mark else b"") + text)
+    blocks = list(json_blocks(path, size))
+    assert b"".join(block.read() for block in blocks) == text
+    assert all(block.read().endswith(b"\n") for block in blocks[:-1])
+    seen = 0
+    for block in blocks:
+        assert block.place(0) == f"{path}:{1 + seen}"
+        seen += block.read().count(b"\n")
+    assert sum(block.end - block.start for block in blocks) == len(text)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(good=st.integers(1, 30), bad=st.integers(1, 5), size=st.integers(1, 400))
+def test_a_bad_line_is_named_whatever_block_it_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, good: int, bad: int, size: int
+) -> None:
+    source = write(tmp_path / "a.jsonl", *tasks(good), *["no JSON"] * bad, *tasks(3))
+    with monkeypatch.context() as patch:
+        patch.setattr(conversion, "json_blocks", lambda path, default: json_blocks(path, size))
+        assert run(source, tmp_path) == 2
+        assert f"{source}:{good + 1}: not JSON: " in refusal(capsys)
+        assert run(source, tmp_path, "--skip-bad-lines") == 0
+    told = f"left out {bad} lines that hold no JSON object, the first at {source}:{good + 1}: not JSON: "
+    assert told in capsys.readouterr().out
+
+
+def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(json_rows, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(conversion, "BLOCK_BYTES", 10)
+    monkeypatch.setattr(conversion, "SAMPLE_BYTES", 10)
+    source = write(tmp_path / "a.jsonl", *tasks(3), "x" * 2000)
+    assert run(source, tmp_path) == 2
+    assert "is this one object a line?" in refusal(capsys)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """A block of JSON lines as a batch of a plan's schema.
 
-Block(b'{"prompt": "2+2?", "answer": 4, "level": 1}\\n{"prompt": "", "answer": 5}\\n')
+{"prompt": "2+2?", "answer": 4, "level": 1}
+{"prompt": "", "answer": 5}
 → batch     one row: prompt, data_source, ability, reward_model, extra_info
   left_out  {"blank prompt": 1}
 """
@@ -18,21 +19,29 @@ import pyarrow.compute as pc
 
 from json_conversion.conversion_plan import ASKED, Plan
 from json_conversion.field_survey import Columns, Path, Survey, survey_columns
+from json_conversion.json_blocks import JsonBlock
 from json_conversion.json_objects import BadLines, no_cycle_search, parse_objects, to_json, to_json_each
 from json_conversion.output_schema import Kept
 from json_conversion.sample_columns import Samples, read_samples
 from json_conversion.sample_rows import has_text
-from row_io.json_rows import Block
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows whose hash, of their prompt and the seed, is less than `cut` are for validation."""
+
+    seed: int
+    cut: int
 
 
 @dataclass(frozen=True)
 class Job:
-    """A block, and how it is to be mapped. Hashes are made where there is a seed."""
+    """A block, and how it is to be mapped."""
 
-    block: Block
+    block: JsonBlock
     plan: Plan
     skip_bad: bool = False
-    seed: int | None = None
+    split: Split | None = None
 
 
 @dataclass
@@ -41,18 +50,20 @@ class Mapped:
 
     bad: BadLines
     survey: Survey | None = None
-    block: Block | None = None
+    block: JsonBlock | None = None
     batch: pa.RecordBatch | None = None
+    """First the rows for training, then those for validation."""
     file: FilePath | None = None
     """Where the batch is on its way between processes."""
-    hashes: np.ndarray | None = None
-    """See Samples.hashes."""
+    train_rows: int = 0
+    hashes: tuple[int, int] | None = None
+    """The least and the greatest."""
     left_out: Counter[str] = field(default_factory=Counter)
     used: Counter[tuple[str, Path]] = field(default_factory=Counter)
     """("prompt", ("question",)): in how many rows."""
 
 
-def survey_block(block: Block, skip_bad: bool = False) -> Survey:
+def survey_block(block: JsonBlock, skip_bad: bool = False) -> Survey:
     """Raises SourceError for a line that is no JSON object."""
     with no_cycle_search():
         return survey_columns(Columns(parse_objects(block, skip_bad).rows), ASKED)
@@ -61,7 +72,7 @@ def survey_block(block: Block, skip_bad: bool = False) -> Survey:
 def map_block(job: Job) -> Mapped:
     """The block's rows in the plan's schema. Raises SourceError for a bad line.
 
-    extra_info.index is null where the plan has no field for it.
+    Where the plan has no field for it, extra_info.index counts the block's rows.
     """
     with no_cycle_search():
         return _map_block(job)
@@ -78,15 +89,24 @@ def _map_block(job: Job) -> Mapped:
         return mapped
     samples = read_samples(columns, plan, mapped.left_out, mapped.used)
     mapped.batch = _batch(samples, plan)
-    if job.seed is not None:
-        mapped.hashes = samples.hashes(job.seed)
+    mapped.train_rows = mapped.batch.num_rows
+    if job.split and mapped.train_rows:
+        _divide(mapped, samples.hashes(job.split.seed), job.split.cut)
     return mapped
+
+
+def _divide(mapped: Mapped, hashes: np.ndarray, cut: int) -> None:
+    mapped.hashes = int(hashes.min()), int(hashes.max())
+    validate = hashes < np.uint64(cut)
+    mapped.train_rows -= int(validate.sum())
+    if validate.any():
+        mapped.batch = mapped.batch.take(pa.array(np.argsort(validate, kind="stable")))
 
 
 def _batch(samples: Samples, plan: Plan) -> pa.RecordBatch:
     columns, prompts = samples.columns, samples.prompts
     number = len(columns.rows)
-    index = pa.nulls(number, pa.int64()) if plan.index is None else pa.array(columns[plan.index], pa.int64())
+    index = pa.array(range(number) if plan.index is None else columns[plan.index], pa.int64())
     env = _texts(columns, plan.env, _same_text(plan.wishes.env, number))
     kept = [index, env, *(_array(columns, item) for item in plan.kept)]
     extra_info = pa.StructArray.from_arrays(kept, fields=list(plan.schema.field("extra_info").type))

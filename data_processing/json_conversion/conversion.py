@@ -15,21 +15,22 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from json_conversion.block_exchange import map_to_file, received, with_data, without_data
-from json_conversion.block_mapping import Job, Mapped, map_block, survey_block
+from json_conversion.block_exchange import map_to_file, received
+from json_conversion.block_mapping import Job, Mapped, Split, map_block, survey_block
 from json_conversion.conversion_plan import Plan, Wishes, make_plan
 from json_conversion.field_survey import Path as Field
 from json_conversion.field_survey import Survey
+from json_conversion.json_blocks import JsonBlock, json_blocks
 from json_conversion.json_objects import BadLines
 from json_conversion.sample_columns import HASH_BITS
 from row_io.byte_progress import byte_progress
-from row_io.json_rows import Block, read_blocks
 from row_io.ordered_pool import ordered_pool
 from row_io.parquet_output import ParquetOutput, parquet_files
 from row_io.shuffled_rows import ShuffledRows, shuffled_rows
@@ -37,7 +38,7 @@ from row_io.source_error import SourceError
 
 BLOCK_BYTES = 1 << 20
 """Parsed, this has room in a processor's cache: four times as much takes a fifth longer for each row."""
-SAMPLED_FILES = 16
+SAMPLED_FILES, SAMPLE_BYTES = 16, 4 << 20
 PROCESSES = 2
 """More would wait for the one that writes, and take memory."""
 ONE_PROCESS_BYTES = 24 << 20
@@ -78,9 +79,9 @@ class Totals:
         self.left_out.update(mapped.left_out)
         self.used.update(mapped.used)
         self.bad.add(mapped.bad)
-        if mapped.hashes is not None and len(mapped.hashes):
-            self.least = min(self.least, int(mapped.hashes.min()))
-            self.most = max(self.most, int(mapped.hashes.max()))
+        if mapped.hashes:
+            self.least = min(self.least, mapped.hashes[0])
+            self.most = max(self.most, mapped.hashes[1])
 
 
 @dataclass
@@ -107,8 +108,7 @@ class Conversion:
         Raises SourceError where the input cannot be used; then nothing is written.
         """
         for path in self.files[:: -(-len(self.files) // SAMPLED_FILES)]:
-            block = next(read_blocks(path), None)
-            if block:
+            for block in islice(json_blocks(path, SAMPLE_BYTES), 1):
                 self.survey.add(survey_block(block, self.skip_bad))
         plan = self.plan()
         while True:
@@ -146,16 +146,11 @@ class Conversion:
             outputs = {name: self.output(file, self.targets[name].parent, stack) for name, file in files.items()}
             for mapped in stack.enter_context(closing(self.mapped_blocks(plan))):
                 totals.add(mapped)
-                batch = mapped.batch
-                if plan.index is None:
-                    batch = with_index(batch, totals.rows)
-                validate = np.zeros(batch.num_rows, bool)
-                if mapped.hashes is not None:
-                    validate = mapped.hashes < np.uint64(self.cut)
-                for name, chosen in (("train", ~validate), ("val", validate)):
-                    if chosen.any():
-                        part = batch if chosen.all() else batch.filter(pa.array(chosen))
-                        outputs[name].write(part)
+                batch = with_index_from(totals.rows, mapped.batch) if plan.index is None else mapped.batch
+                parts = {"train": batch[: mapped.train_rows], "val": batch[mapped.train_rows :]}
+                for name, part in parts.items():
+                    if part.num_rows:
+                        outputs[name].write(part if 2 * part.num_rows >= batch.num_rows else copied(part))
                         totals.written[name] += part.num_rows
             self.check(totals)
         return totals
@@ -169,8 +164,8 @@ class Conversion:
                 work = partial(map_to_file, directory=Path(directory))
             results_of = stack.enter_context(ordered_pool(self.processes))
             advance = stack.enter_context(byte_progress("converting", self.total_bytes))
-            seed = self.seed if self.val_ratio else None
-            jobs = (Job(block, plan, self.skip_bad, seed) for block in self.blocks(advance))
+            split = Split(self.seed, self.cut) if self.val_ratio else None
+            jobs = (Job(block, plan, self.skip_bad, split) for block in self.blocks(advance))
             for mapped in results_of(work, jobs):
                 if mapped.survey is not None:
                     self.survey.add(mapped.survey)
@@ -178,16 +173,14 @@ class Conversion:
                     if newer is None or newer != plan:
                         raise PlanChanged
                     plan = newer  # of the jobs to come as well: it knows of what is no news
-                    mapped = map_block(Job(with_data(mapped.block), plan, self.skip_bad, seed))
+                    mapped = map_block(Job(mapped.block, plan, self.skip_bad, split))
                 yield received(mapped)
 
-    def blocks(self, advance: Callable[[int], object]) -> Iterator[Block]:
+    def blocks(self, advance: Callable[[int], object]) -> Iterator[JsonBlock]:
         for path in self.files:
-            done = 0
-            for block in read_blocks(path, BLOCK_BYTES):
-                yield without_data(block) if self.processes > 1 else block
-                advance(block.position - done)
-                done = block.position
+            for block in json_blocks(path, BLOCK_BYTES):
+                yield block
+                advance(block.end - block.start)
 
     def output(self, file: ParquetOutput, directory: Path, stack: ExitStack) -> ParquetOutput | ShuffledRows:
         if not self.shuffle:
@@ -210,16 +203,19 @@ class Conversion:
             raise SplitMissed(totals.most)
 
 
-def with_index(batch: pa.RecordBatch, first: int) -> pa.RecordBatch:
-    """The batch with extra_info.index counting from `first`."""
+def copied(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows in memory of their own: a few that wait for others would keep the memory of their whole block."""
+    return batch.take(pa.array(range(batch.num_rows)))
+
+
+def with_index_from(first: int, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch with `first` more in extra_info.index."""
     extra_info = batch.column("extra_info")
     fields = list(extra_info.type)
-    children = [extra_info.field(place) for place in range(len(fields))]
-    children[0] = pa.array(np.arange(first, first + batch.num_rows), pa.int64())
-    changed = pa.StructArray.from_arrays(children, fields=fields)
+    index, *others = (extra_info.field(place) for place in range(len(fields)))
+    changed = pa.StructArray.from_arrays([pc.add(index, first), *others], fields=fields)
     return batch.set_column(batch.schema.get_field_index("extra_info"), batch.schema.field("extra_info"), changed)
 
 
-def _survey(job: tuple[Block, bool]) -> Survey:
-    block, skip_bad = job
-    return survey_block(with_data(block), skip_bad)
+def _survey(job: tuple[JsonBlock, bool]) -> Survey:
+    return survey_block(*job)

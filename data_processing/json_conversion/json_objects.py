@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from row_io.json_rows import Block
+from json_conversion.json_blocks import JsonBlock
 from row_io.source_error import SourceError, first_line
 
 Row = dict[str, Any]
@@ -28,13 +28,25 @@ _decoder = msgspec.json.Decoder()
 _encoder = msgspec.json.Encoder()
 
 
+@dataclass(frozen=True)
+class BadLine:
+    """A line that holds no JSON object."""
+
+    block: JsonBlock
+    line: int
+    """In the block, from 0 on."""
+    fault: str
+
+    def __str__(self) -> str:
+        return f"{self.block.place(self.line)}: {self.fault}"
+
+
 @dataclass
 class BadLines:
-    """Lines that were left out since they hold no JSON object."""
+    """Those that were left out."""
 
     number: int = 0
-    first: str = ""
-    """Where the first one is, and what is wrong with it."""
+    first: BadLine | None = None
 
     def add(self, other: BadLines) -> None:
         self.first = self.first or other.first
@@ -47,17 +59,18 @@ class Objects:
     bad: BadLines = field(default_factory=BadLines)
 
 
-def parse_objects(block: Block, skip_bad: bool = False) -> Objects:
+def parse_objects(block: JsonBlock, skip_bad: bool = False) -> Objects:
     """The block's objects, one a line; blank lines are nothing. Raises SourceError that names the first bad line."""
+    data = block.read()
     try:
-        rows = _decoder.decode_lines(block.data)
+        rows = _decoder.decode_lines(data)
     except NOT_JSON:
-        return _line_by_line(block, skip_bad)
+        return _line_by_line(block, data, skip_bad)
     # The decoder also takes two objects in a line, or one over several lines. A block's end may then cut one in two, so
     # that what is accepted would depend on where blocks end.
-    lines = block.data.count(b"\n") + (not block.data.endswith(b"\n"))
+    lines = data.count(b"\n") + (not data.endswith(b"\n"))
     if len(rows) != lines or set(map(type, rows)) != {dict}:
-        return _line_by_line(block, skip_bad)
+        return _line_by_line(block, data, skip_bad)
     return Objects(rows)
 
 
@@ -89,9 +102,9 @@ def no_cycle_search() -> Iterator[None]:
             gc.enable()
 
 
-def _line_by_line(block: Block, skip_bad: bool) -> Objects:
+def _line_by_line(block: JsonBlock, data: bytes, skip_bad: bool) -> Objects:
     objects = Objects([])
-    for number, line in enumerate(block.data.split(b"\n"), start=block.line):
+    for number, line in enumerate(data.split(b"\n")):
         if not line or line.isspace():
             continue
         fault = ""
@@ -105,7 +118,7 @@ def _line_by_line(block: Block, skip_bad: bool) -> Objects:
             else:
                 fault = f"{kind_name(row)}, not a JSON object"
         if fault and not skip_bad:
-            raise SourceError(f"{block.path}:{number}: {fault} (--skip-bad-lines leaves such lines out)")
+            raise SourceError(f"{BadLine(block, number, fault)} (--skip-bad-lines leaves such lines out)")
         if fault:
-            objects.bad.add(BadLines(1, f"{block.path}:{number}: {fault}"))
+            objects.bad.add(BadLines(1, BadLine(block, number, fault)))
     return objects

@@ -35,19 +35,26 @@ class Block:
     line: int
     data: bytes
     position: int  # how far into the file its end is
-    start: int | None = None  # where in the file it begins; None for elements of a list, which are written anew
 
 
 def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
     """The file as blocks of lines. Raises SourceError for what is neither lines nor a list of objects."""
     with path.open("rb") as file:
-        start = file.read(3)
-        file.seek(3 if start == b"\xef\xbb\xbf" else 0)
-        first = _first_byte(file)
-        if first == b"[":
+        _skip_mark(file)
+        if _first_byte(file) == b"[":
             yield from _list_blocks(path, file, block_bytes)
         else:
             yield from _line_blocks(path, file, block_bytes)
+
+
+def line_spans(path: Path, span_bytes: int) -> Iterator[tuple[int, int]] | None:
+    """Where in the file blocks of whole lines begin and end, without reading them; None for a list of objects.
+
+    Raises SourceError, when they are asked for, for a line that is too long.
+    """
+    with path.open("rb") as file:
+        _skip_mark(file)
+        return None if _first_byte(file) == b"[" else _spans(path, file.tell(), span_bytes)
 
 
 def infer_types(
@@ -100,6 +107,26 @@ def _first_byte(file: io.BufferedReader) -> bytes:
     return first
 
 
+def _skip_mark(file: io.BufferedReader) -> None:
+    """Go behind a byte order mark, if there is one."""
+    start = file.read(3)
+    file.seek(3 if start == b"\xef\xbb\xbf" else 0)
+
+
+def _spans(path: Path, start: int, span_bytes: int) -> Iterator[tuple[int, int]]:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        while start < size:
+            file.seek(start + span_bytes - 1)
+            if len(file.readline(LONGEST_LINE)) == LONGEST_LINE:
+                raise SourceError(
+                    f"{path}: a line of over {LONGEST_LINE >> 20} MiB, after byte {start:,}: is this one object a line?"
+                )
+            end = min(file.tell(), size)
+            yield start, end
+            start = end
+
+
 def _line_blocks(path: Path, file: io.BufferedReader, block_bytes: int) -> Iterator[Block]:
     line, rest = 1, b""
     while chunk := file.read(block_bytes):
@@ -110,11 +137,10 @@ def _line_blocks(path: Path, file: io.BufferedReader, block_bytes: int) -> Itera
                 raise SourceError(f"{path}:{line}: a line of over {LONGEST_LINE >> 20} MiB: is this one object a line?")
             continue
         data, rest = rest + chunk[:end], chunk[end:]
-        end = file.tell() - len(rest)
-        yield Block(path, line, data, end, end - len(data))
+        yield Block(path, line, data, file.tell() - len(rest))
         line += data.count(b"\n")
     if rest.strip():
-        yield Block(path, line, rest, file.tell(), file.tell() - len(rest))
+        yield Block(path, line, rest, file.tell())
 
 
 def _list_blocks(path: Path, file: io.BufferedReader, block_bytes: int) -> Iterator[Block]:
