@@ -21,7 +21,7 @@ from dataset_hub import Repository, dataset_hub
 from row_io import arrow_rows, json_rows, row_source
 from row_io.row_source import Source, SourceError, TypesChanged, open_source, require_columns
 
-TOOLS = Path(json_rows.__file__).parent
+TOOLS = Path(json_rows.__file__).parents[1]
 ROWS = [
     {"id": 1, "text": "é\n", "turns": [{"role": "user", "content": "hi"}]},
     {"id": None, "text": None, "turns": []},

@@ -25,6 +25,7 @@ class FileListError(ValueError):
 def split_list(text: str) -> list[str]:
     """The paths of a list, in its order. Raises FileListError."""
     paths, position = [], 0
+    text = text.rstrip() or text
     while position < len(text):
         match = ITEM.match(text, position)
         if not match:
