@@ -66,7 +66,7 @@ def convert_source(
     schema = output_schema(source, args.format)
     dropped: Counter[str] = Counter()
     runs = choose_rows(source, args.format, args.seed, dropped)
-    dropped["a longer row of the same run is kept"] = runs.shorter
+    dropped["a longer row of the same run is kept"] = runs.num_shorter
     unusable: dict[int, str] = {}
     while True:
         plan = runs.plan(args.val_ratio, args.max_samples, unusable)

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 import convert_swe_synth_sft
 from row_io import row_source
 from row_io.row_digests import SeenDigests, row_digests
+from swe_synth import run_table
 from swe_synth.run_table import TRAIN, VAL, RunTable
 
 SCRIPT = Path(convert_swe_synth_sft.__file__)
@@ -531,9 +532,26 @@ def test_both_sides_have_an_instance_for_every_ratio() -> None:
             table = RunTable(seed=0)
             names = [f"i{i}" for i in range(number)]
             table.add(names, ["r"] * number, np.ones(number), np.ones(number, bool))
-            table.finish()
             sides = table.plan(ratio, None).sides
             assert {TRAIN, VAL} == set(sides.tolist())
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2), st.integers(1, 5), st.booleans()), max_size=40))
+def test_the_longest_usable_row_of_each_run_is_found_in_parts_too(rows: list[tuple[int, int, int, bool]]) -> None:
+    table = RunTable(seed=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_table, "ROWS_AT_A_TIME", 5)
+        for start in range(0, len(rows), 3):
+            instances, names, lengths, usable = zip(*rows[start : start + 3], strict=True)
+            table.add([f"i{i}" for i in instances], [f"r{r}" for r in names], np.array(lengths), np.array(usable))
+    longest: dict[tuple[int, int], int] = {}
+    for number, (instance, run, length, usable) in enumerate(rows):
+        if usable and ((instance, run) not in longest or length > rows[longest[instance, run]][2]):
+            longest[instance, run] = number
+    sides = table.plan(0, None).sides.tolist()
+    assert {number for number, side in enumerate(sides) if side == TRAIN} == set(longest.values())
+    assert (len(sides), table.num_runs) == (len(rows), len(longest))
+    assert table.num_shorter == sum(usable for _, _, _, usable in rows) - len(longest)
 
 
 nested = st.lists(

@@ -88,7 +88,6 @@ def choose_rows(source: Source, layout: str, seed: int, dropped: Counter[str]) -
             usable = np.ones(batch.num_rows, bool)
             usable[list(faults)] = False
             runs.add(*(texts[name].fill_null("").to_pylist() for name in NAMES), chats.lengths, usable)
-    runs.finish()
     return runs
 
 
