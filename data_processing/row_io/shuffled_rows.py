@@ -20,9 +20,11 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-BUCKET_BYTES = 20 << 20
+BUCKET_BYTES = 48 << 20
 """Sorting takes about three times as much memory."""
-PENDING_BYTES = 20 << 20
+PENDING_BYTES = 32 << 20
+"""The more rows go to their files at once, the longer the pieces: with pieces of 40 KB a shuffle took three times as
+much processor time as with pieces of 150 KB."""
 BATCH_ROWS = 4096
 KEY = pa.field("shuffle key", pa.uint64())
 
@@ -65,15 +67,15 @@ class ShuffledRows:
         """Move the rows from memory to their files."""
         if not self._pending:
             return
-        batch = pa.Table.from_batches(self._pending).combine_chunks().to_batches()[0]
+        batch = pa.concat_batches(self._pending)
         self._pending, self._bytes = [], 0
         buckets = bucket_of(batch.column(KEY.name).to_numpy(), self._buckets)
         order = np.argsort(buckets, kind="stable")
         bounds = np.searchsorted(buckets[order], np.arange(self._buckets + 1))
+        batch = batch.take(pa.array(order))
         for bucket in np.flatnonzero(np.diff(bounds)):
-            rows = batch.take(pa.array(order[bounds[bucket] : bounds[bucket + 1]]))
+            message = batch[bounds[bucket] : bounds[bucket + 1]].serialize()
             with self._path(bucket).open("ab") as file:
-                message = rows.serialize()
                 file.write(len(message).to_bytes(8, "little"))
                 file.write(message)
 
