@@ -781,4 +781,5 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, layout: str) -> None
         make_input(source, size)
         command = [sys.executable, str(SCRIPT), "--dataset", str(source), "--output-dir", str(tmp_path / "out")]
         peaks.append(measure([*command, "--format", layout, "--val-ratio", "0.1"], dict(os.environ)).peak_mib)
-    assert peaks[1] < 1.2 * peaks[0] and max(peaks) < 500, peaks
+    # Buffers still fill over the first hundred MB; 280 MB more of input must not show.
+    assert peaks[1] - peaks[0] < 120 and max(peaks) < 500, peaks
