@@ -6,9 +6,15 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
-# A shell starts `make test &` with SIGINT ignored, and so would be every script under test.
+# A shell starts `make test &` with SIGINT ignored, nohup with SIGHUP, and so would be every script under test.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session")

@@ -224,10 +224,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     for name in ("data_processing", "benchmarks"):
         shutil.copytree(ROOT / name, checkout.root / name, ignore=shutil.ignore_patterns("__pycache__", "out"))
     shutil.copy(ROOT / "Makefile", checkout.root)
-    python = checkout.root / ".venv/bin/python"
-    python.parent.mkdir(parents=True)
-    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    python.chmod(0o755)
+    checkout.own_python()
     return checkout
 
 

@@ -35,6 +35,10 @@ CASES = {
         f"openspiel-{p}-full": ("openspiel", "ppo_trainer", {"PROFILE": p, "TUNING": "full"}, []) for p in GRPO_PROFILES
     },
     **{f"sft-{profile}": ("sft", "sft_trainer_engine", {"PROFILE": profile}, []) for profile in (*SFT_PROFILES, "gpu")},
+    **{
+        f"sft-{profile}-lora": ("sft", "sft_trainer_engine", {"PROFILE": profile, "TUNING": "lora"}, [])
+        for profile in (*SFT_PROFILES, "gpu")
+    },
     "openspiel-demo": ("openspiel", "ppo_trainer", {"PROFILE": "cpu"}, ["+demo=grpo"]),
     "sft-demo": ("sft", "sft_trainer_engine", {"PROFILE": "cpu"}, ["+demo=sft"]),
 }
@@ -134,3 +138,17 @@ def test_verl_accepts_the_values_of_every_section(
     for section in ("model", "actor", "rollout"):  # verl rewrites ref before it converts it
         omega_conf_to_dataclass(config.actor_rollout_ref[section])
     omega_conf_to_dataclass(config.algorithm)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tuning", ["lora", "full"])
+def test_verl_accepts_the_values_of_every_section_of_sft(
+    tuning: str, monkeypatch: pytest.MonkeyPatch, tiny: Path
+) -> None:
+    from verl.utils.config import omega_conf_to_dataclass
+
+    monkeypatch.setenv("TUNING", tuning)
+    monkeypatch.setenv("AGENT_MODEL_PATH", str(tiny))
+    config = composed("sft")
+    for section in ("model", "engine", "optim", "checkpoint"):
+        omega_conf_to_dataclass(config[section])

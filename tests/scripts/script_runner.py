@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
+import yaml
+
 ROOT = Path(__file__).resolve().parents[2]
 TRAINER = "train/scripts/openspiel-ppo-trainer.sh"
+SFT_TRAINER = "train/scripts/lgc-v2-SFT-trainer.sh"
 LEFT_OUT = shutil.ignore_patterns("models", "artifacts", "outputs", "parquet", "verl", "__pycache__")
 
 
@@ -43,10 +49,17 @@ class Checkout:
             ["bash", "-c", code], cwd=cwd or self.root, env=merged, capture_output=True, text=True, timeout=120
         )
 
-    def trainer(self, *arguments: str, **env: str | None) -> subprocess.CompletedProcess[str]:
+    def script(self, path: str, *arguments: str, **env: str | None) -> subprocess.CompletedProcess[str]:
+        """Run a script from the user's home."""
         merged = {key: value for key, value in {**self.env, **env}.items() if value is not None}
-        command = ["bash", str(self.root / TRAINER), *arguments]
+        command = ["bash", str(self.root / path), *arguments]
         return subprocess.run(command, cwd=self.home, env=merged, capture_output=True, text=True, timeout=120)
+
+    def trainer(self, *arguments: str, **env: str | None) -> subprocess.CompletedProcess[str]:
+        return self.script(TRAINER, *arguments, **env)
+
+    def sft(self, *arguments: str, **env: str | None) -> subprocess.CompletedProcess[str]:
+        return self.script(SFT_TRAINER, *arguments, **env)
 
     def gpus(self, *memories_mib: int) -> None:
         """Put a stand-in nvidia-smi on PATH that shows GPUs with these memories."""
@@ -68,6 +81,13 @@ class Checkout:
         (directory / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
         return directory
 
+    def own_python(self) -> None:
+        """A .venv/bin/python, as the documented commands have it."""
+        python = self.root / ".venv/bin/python"
+        python.parent.mkdir(parents=True)
+        python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+        python.chmod(0o755)
+
     def stand_in_verl(self, main: str) -> None:
         """A train/verl at the pinned version whose trainer is this Python code, with verl's real configs."""
         import importlib.util
@@ -80,8 +100,17 @@ class Checkout:
         (package / "__init__.py").touch()
         (package / "trainer").mkdir()
         (package / "trainer/__init__.py").touch()
-        (package / "trainer/main_ppo.py").write_text(main)
+        for trainer in ("main_ppo.py", "sft_trainer.py"):
+            (package / "trainer" / trainer).write_text(main)
         (package / "trainer/config").symlink_to(Path(spec.submodule_search_locations[0]) / "trainer/config")
+
+    def parquet(self, path: str, rows: int = 64) -> Path:
+        """A file of prompts and responses, in the user's home unless the path is absolute."""
+        file = self.home / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        columns = {"prompt": [f"prompt {n}" for n in range(rows)], "response": ["answer"] * rows}
+        pyarrow.parquet.write_table(pyarrow.table(columns), file)
+        return file
 
     def checkpoint(self, run: str, step: int) -> Path:
         directory = self.root / f"train/artifacts/RL/checkpoints/{run}"
@@ -98,6 +127,25 @@ def pinned(package: str) -> str:
 
 def error_lines(result: subprocess.CompletedProcess[str]) -> list[str]:
     return [line for line in result.stderr.splitlines() if line.startswith("error:")]
+
+
+def config_of(result: subprocess.CompletedProcess[str]) -> dict:
+    """The config that a dry run printed."""
+    assert result.returncode == 0, result.stderr
+    return yaml.safe_load(result.stdout.partition("\ncd ")[0])
+
+
+def command_of(result: subprocess.CompletedProcess[str]) -> tuple[dict[str, str], list[str]]:
+    """The variables that the printed command sets and its words, as a shell would read them."""
+    _, _, command = result.stdout.rpartition("\ncd ")
+    words = shlex.split(command.replace("\\\n", " "))
+    start = words.index("env") + 1
+    end = words.index("-m") - 1
+    return dict(word.split("=", 1) for word in words[start:end]), words[end:]
+
+
+def environment_of(result: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    return command_of(result)[0]
 
 
 def alive(pid: int) -> bool:

@@ -1,4 +1,4 @@
-"""Sourcing, help, merge.sh, merge-ppo.sh, evaluate.sh."""
+"""Sourcing, help, merge.sh, merge-ppo.sh, merge-sft.sh, evaluate.sh."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 from script_runner import ROOT, Checkout, error_lines
 
-SCRIPTS = ("openspiel-ppo-trainer.sh", "merge.sh", "merge-ppo.sh", "evaluate.sh")
+SCRIPTS = (
+    "openspiel-ppo-trainer.sh",
+    "lgc-v2-SFT-trainer.sh",
+    "merge.sh",
+    "merge-ppo.sh",
+    "merge-sft.sh",
+    "evaluate.sh",
+)
 ECHO = "import json, os, sys\nprint(json.dumps([sys.argv[1:], os.environ.get('VERL_PLATFORM')]))\n"
 
 
@@ -45,13 +52,19 @@ def test_a_sourced_script_sees_variables_that_were_not_exported(repo: Checkout) 
     assert "GAME_TYPES=hex" in result.stdout and "WANDB_EXP=mine" in result.stdout
 
 
-@pytest.mark.parametrize("name", ["merge.sh", "merge-ppo.sh"])
-def test_merge_passes_its_variables_on(repo: Checkout, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "checkpoints", "suffix"),
+    [
+        ("merge.sh", "train/artifacts/RL/checkpoints", ""),
+        ("merge-ppo.sh", "train/artifacts/RL/checkpoints", "_ppo"),
+        ("merge-sft.sh", "train/artifacts/checkpoints", "_sft"),
+    ],
+)
+def test_merge_passes_its_variables_on(repo: Checkout, name: str, checkpoints: str, suffix: str) -> None:
     (repo.root / "train/tools/export_checkpoint.py").write_text(ECHO)
-    repo.checkpoint("mine", 3)
-    base, target = repo.root / "train/artifacts/RL/checkpoints", repo.root / "train/merged_model"
+    base, target = repo.root / checkpoints, repo.root / "train/merged_model"
+    (base / "mine").mkdir(parents=True)
     default = repo.bash(f"bash 'train/scripts/{name}'", cwd=repo.root)
-    suffix = "_ppo" if "ppo" in name else ""
     assert f'["--checkpoint-base", "{base}", "--target-dir", "{target}{suffix}"]' in default.stdout, default.stderr
     own = repo.bash(
         f"bash {shlex.quote(f'{repo.root}/train/scripts/{name}')} --overwrite",

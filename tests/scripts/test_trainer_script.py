@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import signal
 import socket
 import subprocess
@@ -15,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from script_runner import TRAINER, Checkout, alive, error_lines, pinned
+from script_runner import TRAINER, Checkout, alive, config_of, environment_of, error_lines, pinned
 
 SECRET = "hf_plantedSECRET'$x"
 DRY = {"DRY_RUN": "1"}
@@ -25,19 +24,6 @@ CPU_VARIABLES = ("VERL_PLATFORM", "VERL_USE_EXTERNAL_MODULES", "OMP_WAIT_POLICY"
 @pytest.fixture
 def repo(tmp_path: Path) -> Checkout:
     return Checkout(tmp_path)
-
-
-def config_of(result: subprocess.CompletedProcess[str]) -> dict:
-    assert result.returncode == 0, result.stderr
-    return yaml.safe_load(result.stdout.partition("\ncd ")[0])
-
-
-def environment_of(result: subprocess.CompletedProcess[str]) -> dict[str, str]:
-    """The variables that the printed command sets, as a shell would read them."""
-    _, _, command = result.stdout.rpartition("\ncd ")
-    words = shlex.split(command.replace("\\\n", " "))
-    words = words[words.index("env") + 1 : words.index("-m") - 1]
-    return dict(word.split("=", 1) for word in words)
 
 
 # --- refusals

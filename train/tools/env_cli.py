@@ -74,14 +74,17 @@ def progress_bar(total: int, unit: str, quiet: bool = False):
     return tqdm(total=total, unit=f" {unit}", mininterval=every, file=sys.stderr, disable=quiet)
 
 
-def exit_code(program: str, work: Callable[[], None]) -> int:
-    """The exit code of a tool: 0, 2 with one line on stderr for what the user can mend, 130 after Ctrl-C."""
+def exit_code(program: str, work: Callable[[], None], interrupted: str = "nothing was written") -> int:
+    """The exit code of a tool: 0, 2 with one line on stderr for what the user can mend, 130 after Ctrl-C.
+
+    `interrupted` is what to say then of the output.
+    """
     try:
         work()
     except (SettingsError, EnvError, OSError) as error:
         print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"{program}: interrupted, nothing was written", file=sys.stderr)
+        print(f"{program}: interrupted, {interrupted}", file=sys.stderr)
         return 130
     return 0

@@ -45,19 +45,34 @@ def mean_interval(values: Sequence[float], bounds: tuple[float, float] | None = 
         raise ValueError("no values: there is nothing to average")
     if not all(math.isfinite(value) for value in values):
         raise ValueError("a value is not finite")
-    mean = fmean(values)
-    if n == 1:
-        return Interval(mean, None, None, 1)
-    if max(values) == min(values):
-        if bounds is None:
-            return Interval(mean, mean, mean, n)
-        unseen = 1 - ((1 - CONFIDENCE) / 2) ** (1 / n)
-        return Interval(mean, mean - unseen * (mean - bounds[0]), mean + unseen * (bounds[1] - mean), n)
-    half = student_t(n - 1) * stdev(values) / math.sqrt(n)
-    low, high = mean - half, mean + half
-    if bounds is not None:
-        low, high = max(low, bounds[0]), min(high, bounds[1])
-    return Interval(mean, low, high, n)
+    deviation = stdev(values) if n > 1 else 0.0
+    return _interval(n, fmean(values), deviation, max(values) == min(values), bounds)
+
+
+class RunningMean:
+    """The same for values that come one by one: memory does not grow with their number."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.low, self.high = math.inf, -math.inf
+        self._mean = self._squares = 0.0
+
+    def add(self, value: float) -> None:
+        """Welford's update. Raises ValueError for a value that is not finite."""
+        if not math.isfinite(value):
+            raise ValueError("a value is not finite")
+        self.n += 1
+        step = value - self._mean
+        self._mean += step / self.n
+        self._squares += step * (value - self._mean)
+        self.low, self.high = min(self.low, value), max(self.high, value)
+
+    def interval(self, bounds: tuple[float, float] | None = None) -> Interval:
+        """What `mean_interval` gives for all values so far. Raises ValueError for none."""
+        if not self.n:
+            raise ValueError("no values: there is nothing to average")
+        deviation = math.sqrt(self._squares / (self.n - 1)) if self.n > 1 else 0.0
+        return _interval(self.n, self._mean, deviation, self.low == self.high, bounds)
 
 
 def paired_difference(
@@ -71,6 +86,21 @@ def paired_difference(
     if not shared:
         raise ValueError("the two have no task in common")
     return mean_interval([after[key] - before[key] for key in shared], bounds)
+
+
+def _interval(n: int, mean: float, deviation: float, equal: bool, bounds: tuple[float, float] | None) -> Interval:
+    if n == 1:
+        return Interval(mean, None, None, 1)
+    if equal:
+        if bounds is None:
+            return Interval(mean, mean, mean, n)
+        unseen = 1 - ((1 - CONFIDENCE) / 2) ** (1 / n)
+        return Interval(mean, mean - unseen * (mean - bounds[0]), mean + unseen * (bounds[1] - mean), n)
+    half = student_t(n - 1) * deviation / math.sqrt(n)
+    low, high = mean - half, mean + half
+    if bounds is not None:
+        low, high = max(low, bounds[0]), min(high, bounds[1])
+    return Interval(mean, low, high, n)
 
 
 def student_t(df: int) -> float:

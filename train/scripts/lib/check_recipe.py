@@ -14,6 +14,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from check_sft import SftConfigError, check_sft
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -78,8 +79,13 @@ def in_one_line(error: BaseException) -> str:
 
 
 def check_lora(config: DictConfig) -> None:
-    """Raises RecipeError for an adapter that verl would ignore (it does so silently) or cannot read."""
-    model = config.actor_rollout_ref.model
+    """Raises RecipeError for what PEFT cannot read, and for an adapter that verl would ignore (it does so silently)."""
+    model = config.actor_rollout_ref.model if "actor_rollout_ref" in config else config.model
+    for key in ("target_modules", "exclude_modules"):
+        try:
+            re.compile(model[key] if model.lora_rank and isinstance(model[key], str) else "")
+        except re.error as error:
+            raise RecipeError(f"{key}={model[key]} is neither names nor a regular expression: {error}") from error
     if not model.lora_adapter_path:
         return
     if not model.lora_rank:
@@ -145,8 +151,11 @@ def main() -> int:
     try:
         config = compose_recipe(Path(config_dir), name, overrides)
         check_lora(config)
-        check_env(config)
-    except RecipeError as error:
+        if "actor_rollout_ref" in config:
+            check_env(config)
+        else:
+            check_sft(config)
+    except (RecipeError, SftConfigError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(OmegaConf.to_yaml(config), end="")

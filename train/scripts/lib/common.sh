@@ -5,8 +5,8 @@
 #   one_of ENABLE_LORA "${ENABLE_LORA:-1}" 0 1  # checks, before anything is downloaded or started
 #   run_in_group COMMAND…                       # and nothing stays behind
 #
-# machine.sh: GPUs, profile, verl, Ray, disk. grpo.sh: LoRA and back ends. launch.sh: model, run
-# directory, dry run, the run itself.
+# machine.sh: GPUs, profile, verl, Ray, disk. grpo.sh: LoRA and back ends. sft.sh: what only SFT has. launch.sh: model,
+# run directory, dry run, the run itself.
 
 # The environment as it was: a dry run shows what was added.
 declare -A BEFORE=()
@@ -22,6 +22,8 @@ export VERITAS_ROOT
 . "$VERITAS_LIB/launch.sh"
 # shellcheck source=grpo.sh
 . "$VERITAS_LIB/grpo.sh"
+# shellcheck source=sft.sh
+. "$VERITAS_LIB/sft.sh"
 # shellcheck source=cpu_env.sh
 . "$VERITAS_LIB/cpu_env.sh"
 
@@ -146,8 +148,9 @@ existing_dir() {
 # Where something will be written: relative paths belong to the repository.
 output_path() { [[ $1 == /* ]] && printf '%s' "$1" || printf '%s' "$VERITAS_ROOT/$1"; }
 
-# A value as Hydra reads it back unchanged: spaces, commas and brackets in a path are not syntax.
-hydra_quote() { printf "'%s'" "${1//\'/\\\'}"; }
+# A value as Hydra reads it back unchanged: spaces, commas and brackets in a path are not syntax. Backslashes count only
+# before a quote.
+hydra_quote() { printf "'%s'" "$(printf '%s' "$1" | sed -Ez "s/(\\\\*)'/\\1\\1\\\\'/g; s/(\\\\*)\$/\\1\\1/")"; }
 
 is_secret() {
     case $1 in

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Settings that every GRPO script takes: arguments, LoRA, back ends. Sourced by common.sh.
+# Settings that every GRPO script takes: arguments, LoRA, back ends; SFT takes the first two. Sourced by common.sh.
 
 # split_arguments ARGUMENT…: fills `games` and `user_overrides`.
 split_arguments() {
@@ -8,8 +8,8 @@ split_arguments() {
         case $argument in
             +data.custom_cls.config.*) user_overrides+=("+$argument") ;; # ++: also where the recipe declares the key
             [+~]*) user_overrides+=("$argument") ;;
-            -*) die "unknown option $argument: arguments are games and Hydra overrides, see --help" ;;
-            '') die 'an argument is empty: arguments are games and Hydra overrides, see --help' ;;
+            -*) die "unknown option $argument: settings are variables and KEY=VALUE, see --help" ;;
+            '') die 'an argument is empty: see --help for what can stand there' ;;
             *)
                 # go(board_size=5) is a game: no override has a bracket before its first =.
                 if [[ $argument =~ ^[A-Za-z_][A-Za-z0-9_./@:-]*= ]]; then
@@ -60,29 +60,39 @@ choose_lora() {
     choose_excluded_modules
 }
 
-# [a,b] or a,b: names, as PEFT matches a list, by the end of a module's name; nothing: none; anything else: a regular
-# expression over whole names, which is all that verl takes.
 choose_excluded_modules() {
-    local names
     [[ -v LORA_EXCLUDE_MODULES ]] || return 0
-    names=${LORA_EXCLUDE_MODULES#[}
-    names=${names%]}
-    names=${names// /}
-    if [[ -z $names ]]; then
-        LORA_EXCLUDE_MODULES=''
-    elif [[ $names =~ ^[A-Za-z0-9_.,-]+$ ]]; then
-        names=${names//./\\.}
-        LORA_EXCLUDE_MODULES="(.*\\.)?(${names//,/|})"
-    fi
+    LORA_EXCLUDE_MODULES=$(module_pattern "$LORA_EXCLUDE_MODULES")
     export LORA_EXCLUDE_MODULES
 }
 
-choose_backends() {
+# module_pattern VALUE: [a,b] or a,b: names, as PEFT matches a list, by the end of a module's name; nothing: none;
+# anything else: a regular expression over whole names, which is all that verl takes.
+module_pattern() {
+    local names=${1#[}
+    names=$(tr -d " \"'" <<<"${names%]}" | tr -s ,)
+    names=${names#,}
+    names=${names%,}
+    if [[ $names =~ ^[A-Za-z0-9_.,-]+$ ]]; then
+        names=${names//./\\.}
+        printf '(.*\\.)?(%s)' "${names//,/|}"
+    elif [[ -n $names ]]; then
+        printf '%s' "$1"
+    fi
+}
+
+choose_strategy() {
     one_of FSDP_STRATEGY "${FSDP_STRATEGY:-fsdp}" fsdp fsdp2
+    if [[ $PROFILE == cpu* ]]; then
+        [[ ${FSDP_STRATEGY:-fsdp2} == fsdp2 ]] || die "FSDP_STRATEGY=$FSDP_STRATEGY needs a GPU: PROFILE=$PROFILE runs fsdp2"
+    fi
+}
+
+choose_backends() {
+    choose_strategy
     one_of ROLLOUT_BACKEND "${ROLLOUT_BACKEND:-vllm}" vllm sglang
     whole_number NNODES "${NNODES:-1}" 1
     if [[ $PROFILE == cpu* ]]; then
-        [[ ${FSDP_STRATEGY:-fsdp2} == fsdp2 ]] || die "FSDP_STRATEGY=$FSDP_STRATEGY needs a GPU: PROFILE=$PROFILE runs fsdp2"
         [[ ${ROLLOUT_BACKEND:-vllm} == vllm ]] || die "ROLLOUT_BACKEND=$ROLLOUT_BACKEND needs a GPU: PROFILE=$PROFILE runs vllm"
     fi
     ((DRY_RUN)) || has_module "${ROLLOUT_BACKEND:-vllm}" ||

@@ -45,9 +45,10 @@ choose_wandb() {
     export WANDB_MODE
 }
 
-# choose_resume: appends to `overrides`. RESUME=auto goes on where this WANDB_EXP stopped.
+# choose_resume [PART]: appends to `overrides`. RESUME=auto goes on where this WANDB_EXP stopped. PART is what every
+# checkpoint holds: actor/ where several models are trained, fsdp_config.json for SFT's one.
 choose_resume() {
-    local resume=${RESUME:-auto} latest step=''
+    local resume=${RESUME:-auto} part=${1:-actor} latest step=''
     latest=$CHECKPOINT_DIR/latest_checkpointed_iteration.txt
     [[ ! -r $latest ]] || step=$(<"$latest")
     if [[ -n $step && ! -d $CHECKPOINT_DIR/global_step_$step ]]; then
@@ -64,19 +65,21 @@ choose_resume() {
             ;;
         *)
             resume=$(existing_dir RESUME "$resume" 2>/dev/null) || resume=''
-            [[ ${resume##*/} =~ ^global_step_[0-9]+$ && -d $resume/actor ]] ||
-                die "RESUME=$RESUME is neither auto, never nor a checkpoint (a directory global_step_N that holds actor/)"
+            [[ ${resume##*/} =~ ^global_step_[0-9]+$ && -e $resume/$part ]] ||
+                die "RESUME=$RESUME is neither auto, never nor a checkpoint (a directory global_step_N that holds $part)"
             overrides+=(trainer.resume_mode=resume_path "trainer.resume_from_path=$(hydra_quote "$resume")")
             say "resume   from $resume"
             ;;
     esac
 }
 
-# Two runs never write into one directory: the lock lives as long as the script and its supervisor.
+# Two runs never write into one directory: the lock lives as long as the script and its supervisor. The nodes of one run
+# may share a disk (`run_node`, sft.sh), so each has a lock of its own.
 lock_run() {
     mkdir -p "$CHECKPOINT_DIR" "$WANDB_DIR"
-    exec {run_lock}>"$CHECKPOINT_DIR/.lock"
+    exec {run_lock}>"$CHECKPOINT_DIR/.lock${run_node:+-node-$run_node}"
     flock -n "$run_lock" || die "another run is writing $CHECKPOINT_DIR: wait for it, or set WANDB_EXP to another name"
+    ((${run_node:-0} == 0)) || return 0 # node 0 writes the metrics
     # verl opens the metrics file anew each time; the part before a resume stays beside it.
     [[ ! -s $VERL_FILE_LOGGER_PATH ]] || mv "$VERL_FILE_LOGGER_PATH" "${VERL_FILE_LOGGER_PATH%.jsonl}-until-$(date +%Y%m%d-%H%M%S).jsonl"
 }
@@ -127,7 +130,7 @@ run_in_group() {
     return "$status"
 }
 
-# export_checkpoint BASE TARGET ARGUMENT…: what merge.sh and merge-ppo.sh do, with their defaults.
+# export_checkpoint BASE TARGET ARGUMENT…: what the merge scripts do, with their defaults.
 export_checkpoint() {
     local base=${CHECKPOINT_BASE:-$1} target=${TARGET_DIR:-$2} step=${GLOBAL_STEP:-latest}
     local -a which=()

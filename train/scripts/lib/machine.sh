@@ -24,10 +24,10 @@ known_profiles() {
     for file in "$VERITAS_ROOT"/train/config/profile/*.yaml; do basename "$file" .yaml; done
 }
 
-# Sets PROFILE and GPU_COUNT, and the environment for them. A profile is a file of train/config/profile;
-# those of GPU machines are named COUNTxMEMORYgb.
+# choose_profile [MOST]: sets PROFILE and GPU_COUNT, by default all GPUs but no more than MOST, and the environment for
+# them. A profile is a file of train/config/profile; those of GPU machines are named COUNTxMEMORYgb.
 choose_profile() {
-    local memories='' found=0 memory=0 why='set by you' default=1
+    local memories='' found=0 memory=0 why='set by you' default=1 most=${1:-999999999}
     local -a profiles
     mapfile -t profiles < <(known_profiles)
     if [[ -n ${PROFILE:-} ]]; then one_of PROFILE "$PROFILE" "${profiles[@]}"; fi
@@ -40,7 +40,7 @@ choose_profile() {
             PROFILE=cpu why='no NVIDIA GPU here'
         else
             why="$found GPU(s) of $memory GB here"
-            PROFILE=$(nearest_profile "${GPU_COUNT:-$found}" "$memory" "${profiles[@]}") ||
+            PROFILE=$(nearest_profile "${GPU_COUNT:-$((found < most ? found : most))}" "$memory" "${profiles[@]}") ||
                 die "no profile fits $why: set PROFILE to one of ${profiles[*]}, or add train/config/profile/${found}x${memory}gb.yaml"
         fi
     fi
@@ -50,7 +50,7 @@ choose_profile() {
         ((${DRY_RUN:-0})) || die "PROFILE=$PROFILE wants GPUs and nvidia-smi finds none here: unset PROFILE, or set PROFILE=cpu"
         default=${BASH_REMATCH[1]}
     fi
-    export PROFILE GPU_COUNT=${GPU_COUNT:-$default}
+    export PROFILE GPU_COUNT=${GPU_COUNT:-$((default < most ? default : most))}
     whole_number GPU_COUNT "$GPU_COUNT" 1
     if [[ $PROFILE == cpu* ]]; then
         ((GPU_COUNT == 1)) || die "GPU_COUNT=$GPU_COUNT: PROFILE=$PROFILE has one logical device: unset GPU_COUNT"
@@ -104,13 +104,14 @@ choose_verl() {
     has_module hydra || die "verl's dependencies are not installed in $VERITAS_PYTHON: run \`make setup\`"
 }
 
-need_open_spiel() {
-    local pin
-    pin=open_spiel==$(pinned open_spiel)
-    has_module pyspiel && return
-    say "installing $pin into $VERITAS_PYTHON …"
-    "$VERITAS_PYTHON" -m pip install --disable-pip-version-check --no-input -q "$pin" >&2 ||
-        die "pip could not install $pin: run \`make setup\`, or $VERITAS_PYTHON -m pip install $pin"
+need_open_spiel() { need_module pyspiel "open_spiel==$(pinned open_spiel)"; }
+
+# need_module MODULE REQUIREMENT: installs it where it is missing, and says so.
+need_module() {
+    has_module "$1" && return
+    say "installing $2 into $VERITAS_PYTHON …"
+    "$VERITAS_PYTHON" -m pip install --disable-pip-version-check --no-input -q "$2" >&2 ||
+        die "pip could not install $2: run \`make setup\`, or $VERITAS_PYTHON -m pip install $2"
 }
 
 # `ray start` leaves its address in a file, and any later run on the machine joins that cluster without a word.
