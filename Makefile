@@ -20,7 +20,7 @@ test: lint ## set-up and every test, real training steps included
 	@$(PY) -m pytest
 
 test-fast: setup-dev ## the tests that take seconds
-	@$(PY) -m pytest -m "not slow"
+	@$(PY) -m pytest -m "not slow" -n auto --dist loadfile
 
 lint: setup-dev ## ruff, formatting, shellcheck
 	@.venv/bin/ruff check .

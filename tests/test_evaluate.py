@@ -415,6 +415,7 @@ def evaluate_to(output, reply=solve, *arguments):
     return read_evaluation(output)
 
 
+@pytest.mark.slow
 def test_a_pair_is_compared_task_by_task(tmp_path):
     before = evaluate_to(tmp_path / "a", lambda request: "1")
     after = evaluate_to(tmp_path / "b")
@@ -425,6 +426,7 @@ def test_a_pair_is_compared_task_by_task(tmp_path):
     assert both.left_out == 0
 
 
+@pytest.mark.slow
 def test_a_task_that_one_side_lost_is_left_out_and_counted(tmp_path):
     before = evaluate_to(tmp_path / "a", solve, "--num-tasks", "15")
     after = evaluate_to(tmp_path / "b")
@@ -432,6 +434,7 @@ def test_a_task_that_one_side_lost_is_left_out_and_counted(tmp_path):
     assert (both.gains["reward"].n, both.left_out) == (15, 5)
 
 
+@pytest.mark.slow
 def test_different_prompts_or_tasks_are_not_compared(tmp_path):
     before = evaluate_to(tmp_path / "a")
     with pytest.raises(SettingsError, match="another prompt"):

@@ -262,7 +262,7 @@ def scratched(path: Path) -> Path:
         (lambda d: d / "*.parquet", ["no file matches"]),
         (lambda d: d, ["holds no .parquet"]),
     ],
-    ids=str,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_a_fault_is_one_line_that_names_the_file(tmp_path: Path, make: Any, words: list[str]) -> None:
     path = make(tmp_path)

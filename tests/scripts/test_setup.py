@@ -62,6 +62,7 @@ def test_a_second_set_up_at_the_same_time_is_refused(repo: Checkout) -> None:
     assert "another setup is running" in done.stderr
 
 
+@pytest.mark.slow
 def test_what_is_up_to_date_is_left_alone(repo: Checkout) -> None:
     stamp = 'printf "cpu %s\\n" "$(cat requirements-cpu.txt requirements-cpu-hashed.txt | sha256sum | cut -c1-16)"'
     repo.bash(f"mkdir .venv && {stamp} >.venv/setup.done")

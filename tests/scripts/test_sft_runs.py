@@ -32,6 +32,7 @@ def repo(tmp_path: Path) -> Checkout:
 # --- a dataset to convert first
 
 
+@pytest.mark.slow
 def test_a_dataset_is_converted_first_and_both_commands_are_shown(repo: Checkout) -> None:
     result = repo.sft(**DRY, SFT_HF_DATASET="some/data", SFT_VAL_RATIO="0.2", SFT_PARQUET_DIR="my data")
     folder = f"{repo.root}/my data"
@@ -160,6 +161,7 @@ def test_two_nodes_that_share_a_disk_find_each_other(repo: Checkout) -> None:
     assert "node 0 rank 0 of 2" in outputs[0] and "node 1 rank 1 of 2" in outputs[1]
 
 
+@pytest.mark.slow
 def test_resuming_is_said_and_never_by_accident(repo: Checkout) -> None:
     run = repo.root / "train/artifacts/checkpoints/old"
     step = run / "global_step_50"

@@ -260,6 +260,7 @@ def test_each_of_two_nodes_has_its_rank_and_the_address_of_the_first(repo: Check
     assert (trainer["nnodes"], trainer["n_gpus_per_node"]) == (2, 2)
 
 
+@pytest.mark.slow
 def test_flashinfer_is_installed_on_gpu_machines_only_and_aloud(repo: Checkout) -> None:
     python = repo.bin / "python"  # our Python, without flashinfer, whose pip only says what it was asked for
     python.write_text(

@@ -108,6 +108,7 @@ def test_a_command_that_ends_leaves_nothing_behind(tmp_path: Path, ending: str, 
     assert survivors(family(tmp_path), within=0) == []
 
 
+@pytest.mark.slow
 def test_a_command_has_the_grace_period_to_finish(tmp_path: Path) -> None:
     finish = (
         "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), open(f'{out}/saved', 'w').close(), os._exit(0)));"

@@ -133,6 +133,7 @@ def test_a_broken_dotenv_file_stops_the_run_and_names_the_line(repo: Checkout) -
     assert "secretsecret" not in result.stdout + result.stderr
 
 
+@pytest.mark.slow
 def test_a_running_ray_is_not_joined_by_accident(repo: Checkout) -> None:
     model = repo.model()
     repo.stand_in_verl("print('started')")
@@ -167,6 +168,7 @@ def test_a_dry_run_prints_the_config_and_a_command_and_makes_nothing(repo: Check
     assert not (repo.root / "train/outputs").exists() and not (repo.root / "train/artifacts").exists()
 
 
+@pytest.mark.slow
 def test_lora_is_the_default_and_can_be_turned_off(repo: Checkout) -> None:
     lora = config_of(repo.trainer(**DRY))["actor_rollout_ref"]
     assert (lora["model"]["lora_rank"], lora["model"]["lora_alpha"]) == (32, 32)
@@ -183,6 +185,7 @@ def test_lora_is_the_default_and_can_be_turned_off(repo: Checkout) -> None:
 NAMES = ("lm_head", "model.lm_head", "xlm_head", "model.embed_tokens", "model.layers.0.mlp.up_proj", "a.mlpxup_proj")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("value", "excluded"),
     [
@@ -212,6 +215,7 @@ def test_an_adapter_is_found_from_the_folder_of_the_user(repo: Checkout) -> None
     assert config["actor_rollout_ref"]["model"]["lora_adapter_path"] == str(adapter)
 
 
+@pytest.mark.slow
 def test_user_overrides_win_and_adapter_settings_need_no_thought_about_plus(repo: Checkout) -> None:
     adapter_config = "data.custom_cls.config.adapter_config"
     result = repo.trainer(
@@ -252,6 +256,7 @@ def test_the_printed_config_is_what_verl_composes(repo: Checkout) -> None:
 # --- GPUs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("memories", "variables", "profile", "count"),
     [
@@ -316,6 +321,7 @@ def test_a_gpu_profile_is_shown_but_not_run_without_gpus(repo: Checkout) -> None
 # --- which verl
 
 
+@pytest.mark.slow
 def test_the_submodule_is_used_only_at_the_pinned_version(repo: Checkout) -> None:
     repo.stand_in_verl("")
     used = repo.trainer(**DRY)
@@ -348,6 +354,7 @@ def test_a_failed_run_passes_its_status_on(repo: Checkout) -> None:
     assert repo.trainer(AGENT_MODEL_REPO_ID=str(repo.model())).returncode == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_leaves_no_process(repo: Checkout, number: int, status: int) -> None:
     repo.stand_in_verl(
@@ -368,6 +375,7 @@ def test_an_interrupted_run_leaves_no_process(repo: Checkout, number: int, statu
     assert not [pid for pid in map(int, pids.read_text().split()) if alive(pid)]
 
 
+@pytest.mark.slow
 def test_two_runs_never_share_a_directory(repo: Checkout) -> None:
     repo.stand_in_verl("import os, time; open(os.environ['HOME'] + '/up', 'w').close(); time.sleep(300)")
     env = {**repo.env, "AGENT_MODEL_REPO_ID": str(repo.model()), "WANDB_EXP": "mine"}
@@ -384,6 +392,7 @@ def test_two_runs_never_share_a_directory(repo: Checkout) -> None:
         first.wait(30)
 
 
+@pytest.mark.slow
 def test_resuming_is_said_and_never_by_accident(repo: Checkout) -> None:
     directory = repo.checkpoint("old", 20)
     going_on = repo.trainer(**DRY, WANDB_EXP="old")
@@ -399,6 +408,7 @@ def test_resuming_is_said_and_never_by_accident(repo: Checkout) -> None:
     assert lost.returncode == 2 and "names step 30" in error_lines(lost)[0]
 
 
+@pytest.mark.slow
 def test_the_metrics_before_a_resume_are_kept(repo: Checkout) -> None:
     repo.stand_in_verl("import os; open(os.environ['VERL_FILE_LOGGER_PATH'], 'w').write('new')")
     directory = repo.checkpoint("old", 20)
