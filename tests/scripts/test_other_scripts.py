@@ -1,4 +1,4 @@
-"""Sourcing, help, merge.sh, merge-ppo.sh, merge-sft.sh, evaluate.sh."""
+"""Sourcing, help, merge.sh, merge-ppo.sh, merge-sft.sh, merge-two-models.sh, evaluate.sh."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ SCRIPTS = (
     "merge.sh",
     "merge-ppo.sh",
     "merge-sft.sh",
+    "merge-two-models.sh",
     "evaluate.sh",
 )
 ECHO = "import json, os, sys\nprint(json.dumps([sys.argv[1:], os.environ.get('VERL_PLATFORM')]))\n"
@@ -88,6 +89,33 @@ def test_merge_passes_its_variables_on(repo: Checkout, name: str, checkpoints: s
 )
 def test_merge_refuses_what_is_not_there(repo: Checkout, variables: dict[str, str], reason: str) -> None:
     result = repo.bash("bash train/scripts/merge.sh", **variables)
+    assert result.returncode == 2
+    assert reason in error_lines(result)[0]
+
+
+def test_merge_two_models_passes_its_variables_on_also_when_sourced(repo: Checkout) -> None:
+    (repo.root / "train/tools/merge_two_models.py").write_text(ECHO)
+    models = repo.root / "train/models"
+    for name in ("one", "the other"):
+        (models / name).mkdir(parents=True)
+    code = "MODEL_A=one; MODEL_B='the other'; . ../scripts/merge-two-models.sh --overwrite"
+    expected = f'["--model-a", "{models}/one", "--model-b", "{models}/the other", "--alpha", "0.5", "--target-dir", '
+    default = repo.bash(code, cwd=models)
+    assert f'{expected}"{repo.root}/train/merged_model_average", "--overwrite"]' in default.stdout, default.stderr
+    own = repo.bash(f"ALPHA=0.1; TARGET_DIR='/tmp/x y'; {code}", cwd=models)
+    assert f'{expected}"/tmp/x y", "--overwrite"]'.replace("0.5", "0.1") in own.stdout, own.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({"MODEL_B": "/tmp"}, "MODEL_A is not set"),
+        ({"MODEL_A": "/tmp"}, "MODEL_B is not set"),
+        ({"MODEL_A": "/tmp", "MODEL_B": "/no/where"}, "MODEL_B=/no/where is not there"),
+    ],
+)
+def test_merge_two_models_refuses_what_is_not_there(repo: Checkout, variables: dict[str, str], reason: str) -> None:
+    result = repo.bash("bash train/scripts/merge-two-models.sh", **variables)
     assert result.returncode == 2
     assert reason in error_lines(result)[0]
 
