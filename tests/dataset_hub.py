@@ -34,22 +34,55 @@ class Repository:
         return entries + [{"type": "directory", "path": prefix + name, "oid": "0" * 40} for name in sorted(folders)]
 
 
-class Hub(ThreadingHTTPServer):
-    """It remembers which files were downloaded, as repository/name."""
+class LocalServer(ThreadingHTTPServer):
+    """On a free port of this machine."""
 
     daemon_threads = True
 
-    def __init__(self, repositories: Mapping[str, Repository]) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.repositories = repositories
-        self.downloaded: list[str] = []
+    def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(("127.0.0.1", 0), handler)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
 
 
-class _Handler(BaseHTTPRequestHandler):
+@contextmanager
+def serving(server: LocalServer) -> Iterator[None]:
+    """It answers until the end of the block."""
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Whole answers, and no log."""
+
+    def answer(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+class Hub(LocalServer):
+    """It remembers which files were downloaded, as repository/name."""
+
+    def __init__(self, repositories: Mapping[str, Repository]) -> None:
+        super().__init__(_Handler)
+        self.repositories = repositories
+        self.downloaded: list[str] = []
+
+
+class _Handler(Answering):
     server: Hub
 
     def do_GET(self) -> None:
@@ -81,25 +114,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
-    def answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-        self.send_response(status)
-        for name, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        return
-
 
 @contextmanager
 def dataset_hub(repositories: Mapping[str, Repository]) -> Iterator[Hub]:
     """A hub that has these datasets, until the end of the block."""
     server = Hub(repositories)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with serving(server):
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
