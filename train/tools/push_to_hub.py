@@ -5,8 +5,9 @@
 
       https://huggingface.co/my-org/my-model (private)
 
-The token needs write access; it is read from HF_TOKEN and nowhere else. HF_ENDPOINT is another hub. All files come in
-one commit, so the repository never shows half a model; a second try sends only what has not arrived.
+The token needs write access; it is read from HF_TOKEN and nowhere else. HF_ENDPOINT is another hub (HF_HUB_DISABLE_XET=1
+for one that does not speak Xet). All files come in one commit, so the repository never shows half a model; a second
+try sends only what has not arrived.
 """
 
 from __future__ import annotations
