@@ -219,6 +219,13 @@ def test_no_token_a_wrong_one_and_faults_of_the_hub_are_one_line(
     assert "http://127.0.0.1:9" in refusal()
 
 
+def test_a_hub_without_xet_is_said_to_be_one(export: Path, hub: ModelHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", False)
+    with pytest.raises(ExportError, match=r"could not be uploaded .*\(set HF_HUB_DISABLE_XET=1"):
+        push(export, REPO)
+    assert hub.repositories[REPO].commits == []
+
+
 def test_an_ended_upload_leaves_the_repository_as_it_was(export: Path, hub: ModelHub) -> None:
     hub.pause = threading.Event()
     env = {**os.environ, "HF_HUB_DISABLE_XET": "1"}

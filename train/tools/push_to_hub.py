@@ -5,9 +5,9 @@
 
       https://huggingface.co/my-org/my-model (private)
 
-The token needs write access; it is read from HF_TOKEN and nowhere else. HF_ENDPOINT is another hub (HF_HUB_DISABLE_XET=1
-for one that does not speak Xet). All files come in one commit, so the repository never shows half a model; a second
-try sends only what has not arrived.
+The token needs write access; it is read from HF_TOKEN and nowhere else. HF_ENDPOINT is another hub; one that
+does not speak Xet needs HF_HUB_DISABLE_XET=1. All files come in one commit, so the repository never shows half a model;
+a second try sends only what has not arrived.
 """
 
 from __future__ import annotations
@@ -116,7 +116,10 @@ def _upload(files: dict[str, Path | bytes], repo: str, token: str, public: bool)
             raise
         cause = error.__cause__ or error  # the library says "Error while uploading" and keeps the reason below
         reason = " ".join(f"{error}: {cause}".split() if cause is not error else str(error).split())
-        raise ExportError(f"{repo} could not be uploaded to {endpoint}: {reason.replace(token, '***')}") from error
+        hint = " (set HF_HUB_DISABLE_XET=1 for a hub without Xet)" if "xet-write-token" in reason else ""
+        raise ExportError(
+            f"{repo} could not be uploaded to {endpoint}: {reason.replace(token, '***')}{hint}"
+        ) from error
     return f"{endpoint}/{repo_id}"
 
 
