@@ -7,8 +7,8 @@
       changed   210 of 272 tensors of the first, max |Δ| 0.00195; 210 of the second, max |Δ| 0.00195
       …
 
-Config, tokenizer, chat template and dtype are the first's. Read, averaged and written tensor by tensor; memory holds
-one file (`--max-shard-size`). What was written is read back and compared with the average before it gets its name, so
+Config, tokenizer, chat template and dtype are the first's. Read, averaged and written tensor by tensor: memory
+grows with a file (`--max-shard-size`) and not with the model. What was written is read back and compared with the average before it gets its name, so
 the target is there whole or not at all. Alpha 0 gives the first model back bit by bit, alpha 1 the second.
 """
 
@@ -115,7 +115,7 @@ def merge_two_models(
     *,
     alpha: float = 0.5,
     dtype: torch.dtype | None = None,
-    max_shard_size: str = "1GB",
+    max_shard_size: str = "500MB",
     overwrite: bool = False,
     trust_remote_code: bool = False,
 ) -> dict[str, Any]:
@@ -188,7 +188,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--alpha", type=float, default=0.5, help="weight of the second, 0 to 1 (default: %(default)s)")
     parser.add_argument("--target-dir", type=Path, required=True)
     parser.add_argument("--dtype", choices=sorted(DTYPES), help="default: the first's")
-    parser.add_argument("--max-shard-size", default="1GB", help="size of the files, and of the memory used")
+    parser.add_argument(
+        "--max-shard-size", default="500MB", help="size of the files; memory grows with it (default: %(default)s)"
+    )
     parser.add_argument("--trust-remote-code", action="store_true", help="run the model code in the directories")
     parser.add_argument("--overwrite", action="store_true", help="replace the target once the average is proven")
     options = parser.parse_args(arguments)
