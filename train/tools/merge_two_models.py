@@ -7,9 +7,10 @@
       changed   210 of 272 tensors of the first, max |Δ| 0.00195; 210 of the second, max |Δ| 0.00195
       …
 
-Config, tokenizer, chat template and dtype are the first's. Read, averaged and written tensor by tensor: memory
-grows with a file (`--max-shard-size`) and not with the model. What was written is read back and compared with the average before it gets its name, so
-the target is there whole or not at all. Alpha 0 gives the first model back bit by bit, alpha 1 the second.
+Config, tokenizer, chat template and dtype are the first's. Read, averaged and written tensor by tensor: memory grows
+with a file (`--max-shard-size`) and not with the model. What was written is read back and compared with the average
+before it gets its name, so the target is there whole or not at all. Alpha 0 gives the first model back bit by bit,
+alpha 1 the second.
 """
 
 from __future__ import annotations
