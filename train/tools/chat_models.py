@@ -150,6 +150,18 @@ class VllmModel:
         best = [output.outputs[0] for output in outputs]
         return [Answer(each.text, each.finish_reason, len(each.token_ids)) for each in best]
 
+    def log_probs_of(self, prompts: list[list[int]]) -> list[list[float]]:
+        """Of prompts as token ids, the log-probability of each token from the second on."""
+        from vllm import SamplingParams
+
+        self._longest = max(map(len, prompts)) + 1
+        params = SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=0)
+        outputs = self._start(0).generate([{"prompt_token_ids": ids} for ids in prompts], params, use_tqdm=False)
+        return [
+            [entry[token].logprob for token, entry in zip(ids[1:], output.prompt_logprobs[1:], strict=True)]
+            for ids, output in zip(prompts, outputs, strict=True)
+        ]
+
     def _start(self, seed: int) -> Any:
         """vLLM's engine, for conversations of up to `_longest` tokens."""
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")

@@ -3,13 +3,14 @@
     python train/tools/export_checkpoint.py --checkpoint-base train/artifacts/RL/checkpoints/my-run \\
         --target-dir train/merged_model
 
-      source    train/artifacts/RL/checkpoints/my-run/global_step_20/actor (1 rank)
-      kind      LoRA, r=32, alpha=32
+      source        train/artifacts/RL/checkpoints/my-run/global_step_20/actor (1 rank)
+      kind          LoRA, r=32, alpha=32
+      parameters    pass      134,515,008 as the config asks for, lm_head tied to the embedding
       …
 
 The target is a plain Hugging Face model with the config, tokenizer and chat template that were trained; for LoRA also
 `lora_adapter/` with the PEFT files. It is there whole or not at all: nothing is renamed into place before the proof.
-The engine of merge.sh and merge-ppo.sh.
+The engine of merge.sh, merge-ppo.sh and merge-sft.sh.
 """
 
 from __future__ import annotations
@@ -22,17 +23,22 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 
+from checkpoint_proof import count_parameters, prove_export
 from checkpoint_steps import Checkpoint, find_checkpoint
-from merge_adapter_into_base import merge_adapter
-from model_files import model_skeleton
-from model_weights import Difference, ExportError, ModelWeights, compare
+from checkpoint_tensors import CheckpointTensors
+from export_proof import MARK, NOT_VERIFIED, Proof, ProofError, print_checks, settle, write_report
+from merge_adapter_into_base import DTYPES, merge_adapter
+from model_files import copy_config
+from model_weights import ExportError, ModelWeights, compare, write_shards
 from whole_dir import TargetError, check_free_space, check_target, whole_dir
 
-BYTES_PER_PARAMETER = 2  # verl's merger writes bfloat16, whatever the training ran in
+VERL_WRITES = torch.bfloat16  # verl's merger, whatever the training ran in
 
 
 def export_checkpoint(
@@ -40,19 +46,22 @@ def export_checkpoint(
     target: Path,
     *,
     base_model: Path | None = None,
+    dtype: torch.dtype | None = None,
     overwrite: bool = False,
     trust_remote_code: bool = False,
+    verify: bool = True,
+    with_vllm: bool = True,
 ) -> dict[str, Any]:
     """Write the checkpoint as a Hugging Face model to `target`; returns the report, which is also in export.json.
 
-    Raises ExportError when the result is not the trained model, TargetError when the target cannot be written. In both
-    cases the target is what it was before.
+    Raises ExportError when it cannot be made, TargetError when the target cannot be written, and ProofError when what
+    was made is not the trained model: it is then left in `target` + ".refused", marked. `target` is what it was before.
     """
     check_target(target, overwrite)
     base = ModelWeights(base_model) if base_model else None
     parameters = count_parameters(checkpoint, trust_remote_code)
-    copies = 2 if checkpoint.lora else 1  # the base that verl writes, and the merged model
-    check_free_space(target, copies * parameters * BYTES_PER_PARAMETER)
+    copies = 2 if checkpoint.lora or dtype else 1  # what verl writes, and the merged or converted model
+    check_free_space(target, copies * parameters * (dtype or VERL_WRITES).itemsize)
     with whole_dir(target, overwrite) as staging:
         written = staging / ".verl"
         run_verl_merger(checkpoint.directory, written, trust_remote_code)
@@ -62,24 +71,40 @@ def export_checkpoint(
                 f"{checkpoint.directory}: verl found {'a' if is_lora else 'no'} LoRA adapter, and lora_train_meta.json "
                 f"is {'there' if checkpoint.lora else 'missing, so its alpha is not known'}"
             )
-        check_complete(ModelWeights(written), parameters, tied=_is_tied(written))
         if is_lora:
-            difference = merge_lora(written, staging, base, trust_remote_code)
+            merge_lora(written, staging, base, dtype, trust_remote_code)
             shutil.rmtree(written)
         else:
-            difference = compare_with_base(base, written)
+            if dtype not in (None, VERL_WRITES):
+                convert(written, checkpoint, dtype)
             for path in written.iterdir():
                 path.rename(staging / path.name)
             written.rmdir()
-        report = report_of(checkpoint, target, parameters, base_model, difference)
-        (staging / "export.json").write_text(json.dumps(report, indent=2) + "\n")
+        proof = None
+        if verify:
+            proof = prove_export(staging, checkpoint, base, parameters, trust_remote_code, with_vllm)
+        report = report_of(checkpoint, target, parameters, base_model, proof)
+        settle(staging, target, report)
     return report
 
 
-def count_parameters(checkpoint: Checkpoint, trust_remote_code: bool = False) -> int:
-    """The parameters that the checkpoint's own config asks for; tied ones count once. Raises ExportError."""
-    skeleton = model_skeleton(checkpoint.directory / "huggingface", trust_remote_code)
-    return sum(parameter.numel() for parameter in skeleton.parameters())
+def verify_export(
+    checkpoint: Checkpoint,
+    target: Path,
+    *,
+    base_model: Path | None = None,
+    trust_remote_code: bool = False,
+    with_vllm: bool = True,
+) -> dict[str, Any]:
+    """Prove a model that is there already, and write its export.json anew. Raises ProofError; it is then marked."""
+    parameters = count_parameters(checkpoint, trust_remote_code)
+    base = ModelWeights(base_model) if base_model else None
+    proof = prove_export(target, checkpoint, base, parameters, trust_remote_code, with_vllm)
+    report = report_of(checkpoint, target, parameters, base_model, proof)
+    write_report(target, report)
+    if not proof.passed:
+        raise ProofError(f"{target} is not the trained model and must not be used: {MARK} in it says why", report)
+    return report
 
 
 def run_verl_merger(local_dir: Path, target: Path, trust_remote_code: bool = False) -> None:
@@ -95,19 +120,23 @@ def run_verl_merger(local_dir: Path, target: Path, trust_remote_code: bool = Fal
         raise ExportError(f"verl's merger failed with exit status {result.returncode}, see above: {' '.join(command)}")
 
 
-def check_complete(weights: ModelWeights, parameters: int, tied: bool) -> None:
-    """Raises ExportError when a model has other parameters than its config: a lost tensor, a duplicated lm_head."""
-    if tied and "lm_head.weight" in weights:
-        raise ExportError(f"{weights.directory} stores lm_head.weight, which its config ties to the embedding")
-    if weights.num_parameters() != parameters:
-        raise ExportError(
-            f"{weights.directory} has {weights.num_parameters():,} parameters and its config asks for {parameters:,}: "
-            "with save_lora_only=True the checkpoint holds no base; otherwise a tensor is lost or duplicated"
-        )
+def convert(written: Path, checkpoint: Checkpoint, dtype: torch.dtype) -> None:
+    """Write the weights of a full checkpoint anew in another dtype: from the ranks' files, which verl rounded."""
+    weights, trained = ModelWeights(written), CheckpointTensors(checkpoint)
+    old = [*written.glob("*.safetensors"), *written.glob("*.safetensors.index.json")]
+    with TemporaryDirectory(dir=written) as scratch:
+        write_shards(Path(scratch), weights, ((name, trained.weight(name).to(dtype)) for name in weights), "5GB", dtype)
+        for path in old:
+            path.unlink()
+        for path in Path(scratch).iterdir():
+            path.rename(written / path.name)
+    copy_config(written, written, dtype)
 
 
-def merge_lora(written: Path, staging: Path, base: ModelWeights | None, trust_remote_code: bool) -> Difference:
-    """Merge `written/lora_adapter` into the base and move it beside the merged model; returns the proven difference.
+def merge_lora(
+    written: Path, staging: Path, base: ModelWeights | None, dtype: torch.dtype | None, trust_remote_code: bool
+) -> None:
+    """Merge `written/lora_adapter` into the base and move it beside the merged model.
 
     What verl wrote holds the very weights that the adapter was trained on, so it is the base. A base that the user
     names must be equal to it (in bfloat16); then it is used, in its own dtype, and named in adapter_config.json.
@@ -123,23 +152,14 @@ def merge_lora(written: Path, staging: Path, base: ModelWeights | None, trust_re
             )
         _name_base(adapter / "adapter_config.json", base.directory)
     source = base.directory if base is not None else written
-    difference = merge_adapter(source, adapter, staging, trust_remote_code=trust_remote_code, trained=written)
+    merge_adapter(
+        source, adapter, staging, dtype=dtype, trust_remote_code=trust_remote_code, trained=written, verify=False
+    )
     adapter.rename(staging / "lora_adapter")
-    return difference
-
-
-def compare_with_base(base: ModelWeights | None, written: Path) -> Difference | None:
-    """How full training changed the base, None when it is not known. Raises ExportError when it changed nothing."""
-    if base is None:
-        return None
-    difference = compare(base, ModelWeights(written), cast=True)
-    if not difference.changed:
-        raise ExportError(f"the checkpoint is identical to the base {base.directory}: the training changed nothing")
-    return difference
 
 
 def report_of(
-    checkpoint: Checkpoint, target: Path, parameters: int, base_model: Path | None, difference: Difference | None
+    checkpoint: Checkpoint, target: Path, parameters: int, base_model: Path | None, proof: Proof | None
 ) -> dict[str, Any]:
     """What was exported and what was proven, as plain JSON values."""
     lora = checkpoint.lora
@@ -151,29 +171,23 @@ def report_of(
         "lora": {"r": lora.get("r"), "alpha": lora.get("lora_alpha")} if lora else None,
         "base_model": str(base_model) if base_model else None,
         "parameters": parameters,
-        "tensors": difference.tensors if difference else None,
-        "tensors_changed": len(difference.changed) if difference else None,
-        "max_abs_change": difference.max_abs if difference else None,
         "target": str(target),
+        "proof": proof.as_json() if proof else NOT_VERIFIED,
     }
 
 
 def print_report(report: dict[str, Any]) -> None:
     lora = report["lora"]
-    change = "not compared: name the base with --base-model"
-    if report["tensors"] is not None:
-        change = f"{report['tensors_changed']} of {report['tensors']} tensors, max |Δ| {report['max_abs_change']:.3g}"
     ranks = "1 rank" if report["ranks"] == 1 else f"{report['ranks']} ranks"
     rows = {
         "source": f"{report['source']} ({ranks})",
         "kind": f"LoRA, r={lora['r']}, alpha={lora['alpha']}" if lora else "full",
         "base": report["base_model"] or ("the frozen weights in the checkpoint" if lora else "not known"),
-        "params": f"{report['parameters']:,}",
-        "changed": change,
         "target": report["target"],
     }
     for name, value in rows.items():
-        print(f"  {name:8}  {value}")
+        print(f"  {name:<13} {value}")
+    print_checks(report)
     if lora and not report["base_model"]:
         print("  lora_adapter/adapter_config.json names no base: pass --base-model to have it filled in")
 
@@ -182,12 +196,6 @@ def _name_base(config_file: Path, base: Path) -> None:
     config = json.loads(config_file.read_text())
     config["base_model_name_or_path"] = str(base.absolute())
     config_file.write_text(json.dumps(config, indent=2) + "\n")
-
-
-def _is_tied(directory: Path) -> bool:
-    from transformers import AutoConfig
-
-    return AutoConfig.from_pretrained(directory).get_text_config().tie_word_embeddings
 
 
 def recorded_base(checkpoint: Path) -> Path | None:
@@ -212,28 +220,50 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--role", default="actor", help="the model of a PPO checkpoint (default: actor)")
     parser.add_argument("--trust-remote-code", action="store_true", help="run the model code in the checkpoint")
+    parser.add_argument("--dtype", choices=sorted(DTYPES), help="default: bfloat16, or that of --base-model with LoRA")
     parser.add_argument("--overwrite", action="store_true", help="replace the target once the new model is proven")
+    parser.add_argument("--no-verify", action="store_true", help="prove nothing; export.json says so")
+    parser.add_argument("--no-vllm", action="store_true", help="prove all but that vLLM loads it")
+    parser.add_argument(
+        "--verify-only", action="store_true", help="prove the model that is in --target-dir; write its export.json anew"
+    )
+    parser.add_argument("--push-to-hub", metavar="REPO", help="upload the proven model, with a card; needs HF_TOKEN")
+    parser.add_argument("--public", action="store_true", help="with --push-to-hub: for everyone to see")
     options = parser.parse_args(arguments)
+    if options.no_verify and (options.verify_only or options.push_to_hub):
+        parser.error("--no-verify: only a proven model is uploaded, and --verify-only proves one")
     # Without this a SIGTERM would leave the merger running and the staging directory behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         checkpoint, remarks = find_checkpoint(options.checkpoint_base, options.global_step, options.role)
         for remark in remarks:
             print(f"note: {remark}", file=sys.stderr)
-        report = export_checkpoint(
-            checkpoint,
-            options.target_dir,
-            base_model=options.base_model or recorded_base(checkpoint.directory),
-            overwrite=options.overwrite,
-            trust_remote_code=options.trust_remote_code,
-        )
+        common = {
+            "base_model": options.base_model or recorded_base(checkpoint.directory),
+            "trust_remote_code": options.trust_remote_code,
+            "with_vllm": not options.no_vllm,
+        }
+        if options.verify_only:
+            report = verify_export(checkpoint, options.target_dir, **common)
+        else:
+            dtype = DTYPES.get(options.dtype)
+            how = {"dtype": dtype, "overwrite": options.overwrite, "verify": not options.no_verify}
+            report = export_checkpoint(checkpoint, options.target_dir, **common, **how)
+        print_report(report)
+        if options.push_to_hub:
+            from push_to_hub import push
+
+            print(f"  {'hub':<13} {push(options.target_dir, options.push_to_hub, public=options.public)}")
+    except ProofError as error:
+        print_report(error.report)
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except (ExportError, TargetError, OSError, SafetensorError) as error:  # the last two: disk full, no permission
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"interrupted: {options.target_dir} is what it was before", file=sys.stderr)
         return 130
-    print_report(report)
     return 0
 
 

@@ -5,23 +5,26 @@
 
 The base is streamed: PEFT merges one layer at a time and every other tensor is copied as it is, so memory holds one
 shard (`--max_shard_size`) and not the model. What was written is read back and compared with the base before it gets
-its name: the layers of the adapter must differ, by what PEFT computed, and nothing else may.
+its name: the layers of the adapter must differ, by what PEFT computed, and nothing else may. Then transformers and vLLM
+load it, and its probabilities are compared with those of base and adapter (`export_proof`).
+
+`--adapter_model` may also be a full model that was trained from the base: it is compared and proven in the same way.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 
-from model_files import copy_config, copy_tokenizer, model_skeleton
+from export_proof import NOT_VERIFIED, Proof, ProofError, print_checks, settle
+from lora_adapter import check_adapter_fits, load_adapter, read_adapter_config, read_adapter_weights, target_layers
+from model_files import copy_config, copy_tokenizer, is_tied, model_skeleton
 from model_weights import (
     Difference,
     ExportError,
@@ -29,121 +32,18 @@ from model_weights import (
     compare,
     max_abs_difference,
     parse_size,
-    read_json,
     write_shards,
 )
+from proof_chats import check_chat_template
+from proof_logits import adapter_loader, check_logits, directory_loader, num_layers, sample_ids
+from proof_tensors import check_changed, check_layout, check_parameters
+from proof_vllm import check_vllm
 from whole_dir import TargetError, check_free_space, check_target, whole_dir
 
 if TYPE_CHECKING:
-    from peft import PeftModel
     from peft.tuners.tuners_utils import BaseTunerLayer
-    from transformers import PreTrainedModel
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
-
-
-def read_adapter_config(adapter: Path) -> dict:
-    """adapter_config.json, when it is a LoRA adapter that can change something. Raises ExportError."""
-    path = adapter / "adapter_config.json"
-    if not path.is_file():
-        raise ExportError(f"{adapter} has no adapter_config.json: it is not a PEFT adapter directory")
-    config = read_json(path)
-    if config.get("peft_type") != "LORA":
-        raise ExportError(f"{path}: peft_type is {config.get('peft_type')!r}, and only LORA can be merged")
-    if not config.get("lora_alpha"):
-        raise ExportError(
-            f"{path}: lora_alpha is {config.get('lora_alpha')!r}, which makes the adapter change nothing "
-            "(verl before 0.9 wrote 0): set it to the value of the training run"
-        )
-    return config
-
-
-def read_adapter_weights(adapter: Path) -> dict[str, torch.Tensor]:
-    """The adapter's tensors by their PEFT names. Raises ExportError when there are none, or all of them are zero."""
-    path = adapter / "adapter_model.safetensors"
-    if not path.is_file():
-        raise ExportError(f"{path} is missing")
-    try:
-        weights = load_file(path)
-    except SafetensorError as error:
-        raise ExportError(f"{path} is truncated or damaged ({error}): copy it again") from error
-    # PEFT saves a copy of an embedding's own weights beside its adapter: that is the base, not a change to it.
-    weights = {name: tensor for name, tensor in weights.items() if ".base_layer." not in name}
-    other = [name for name in weights if ".lora_" not in name]
-    if other:
-        raise ExportError(
-            f"{path} holds {other[0]}, which is no LoRA tensor: modules_to_save and biases are not merged"
-        )
-    if not any(tensor.any() for name, tensor in weights.items() if ".lora_B" in name or ".lora_embedding_B" in name):
-        raise ExportError(
-            f"{path}: every lora_B is zero, so the merged model would be the base itself: "
-            "the adapter was never trained, or the checkpoint was written before the first step"
-        )
-    return weights
-
-
-def check_adapter_fits(model: PreTrainedModel, adapter_weights: dict[str, torch.Tensor], base: Path) -> None:
-    """Raises ExportError naming both shapes for an adapter of another base, and for one on tied embeddings."""
-    modules = dict(model.named_modules())
-    embeddings = (model.get_input_embeddings(), model.get_output_embeddings())
-    tied = model.config.get_text_config().tie_word_embeddings
-    for name, tensor in adapter_weights.items():
-        layer = name.removeprefix("base_model.model.").partition(".lora_")[0]
-        if tied and modules.get(layer) in embeddings and layer in modules:
-            raise ExportError(
-                f"the adapter changes {layer}, which this base ties to its other embedding: a merged model would not "
-                "be the trained one. Train with lora exclude_modules=[lm_head,embed_tokens]"
-            )
-        match = re.fullmatch(r"base_model\.model\.(.+)\.lora_([AB])\.weight", name)
-        if not match:
-            continue  # embeddings, DoRA magnitudes: PEFT checks these itself
-        module = modules.get(match[1])
-        if module is None:
-            raise ExportError(f"the adapter is for another base: {base} has no layer {match[1]}")
-        rows, columns = module.weight.shape if isinstance(module, torch.nn.Linear) else reversed(module.weight.shape)
-        side, wanted, got = (
-            ("input", columns, tensor.shape[1]) if match[2] == "A" else ("output", rows, tensor.shape[0])
-        )
-        if wanted != got:
-            raise ExportError(
-                f"the adapter is for another base: {name} is {tuple(tensor.shape)} and {match[1]} in {base} is "
-                f"{(rows, columns)}: the layer's {side} has {wanted} features, the adapter's {got}"
-            )
-
-
-def load_adapter(model: PreTrainedModel, adapter: Path, names: set[str]) -> PeftModel:
-    """The hollow model with the adapter in it. Raises ExportError unless every tensor of it found its place."""
-    from peft import PeftModel, get_peft_model_state_dict
-
-    try:
-        peft_model = PeftModel.from_pretrained(model, adapter)
-    except (RuntimeError, ValueError) as error:
-        raise ExportError(f"{adapter} does not fit the base: {error}") from error
-    lost = sorted(names - set(get_peft_model_state_dict(peft_model, save_embedding_layers=False)))
-    if lost:
-        raise ExportError(f"{adapter}: {len(lost)} tensors have no place in the base, the first is {lost[0]}")
-    return peft_model
-
-
-def target_layers(peft_model: PeftModel, base: ModelWeights, adapter_names: set[str]) -> dict[str, BaseTunerLayer]:
-    """Tensor name in the base's files → the PEFT layer that changes it. Raises ExportError for another layout."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    model = peft_model.base_model.model
-    targets = {}
-    for module_name, layer in model.named_modules():
-        # verl names target modules by their last part: PEFT then also makes layers that the adapter has no weights for.
-        if not isinstance(layer, BaseTunerLayer) or not any(f".{module_name}.lora_" in name for name in adapter_names):
-            continue
-        base_layer = layer.get_base_layer()
-        for parameter, _ in base_layer.named_parameters(recurse=False):
-            name = f"{module_name}.{parameter}"
-            if name not in base:
-                raise ExportError(
-                    f"{base.directory} does not store {name} under this name: its layout is not supported"
-                )
-            targets[name] = layer
-    return targets
 
 
 class StreamedMerge:
@@ -207,12 +107,13 @@ def merge_adapter(
     max_shard_size: str = "5GB",
     trust_remote_code: bool = False,
     trained: Path | None = None,
-) -> Difference:
+    verify: bool = True,
+) -> Difference | None:
     """Write base + adapter into the existing directory `output` and return the proven difference from the base.
 
     config.json and the generation config are the base's; tokenizer and chat template are the adapter directory's when
     it has them, else the base's. All of them are those of `trained`, a model directory, when that is given. Raises
-    ExportError, also when the result is not proven.
+    ExportError, also when the result is not proven. Without `verify` nothing is read back, and None is returned.
     """
     read_adapter_config(adapter)
     adapter_weights = read_adapter_weights(adapter)
@@ -226,46 +127,137 @@ def merge_adapter(
     stored_as = dtype or weights.dtype(next(iter(stream.targets)))
     copy_config(trained or base, output, stored_as if dtype or trained else None)
     copy_tokenizer(trained or (adapter if (adapter / "tokenizer_config.json").is_file() else base), output)
+    if not verify:
+        return None
     return prove_merge(weights, ModelWeights(output), stream.changes, cast=dtype is not None)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--base_model", type=Path, required=True, help="the base's directory")
-    parser.add_argument("--adapter_model", type=Path, required=True, help="the PEFT adapter's directory")
-    parser.add_argument("--output_dir", type=Path, required=True)
-    parser.add_argument("--dtype", choices=sorted(DTYPES), help="default: the base's")
-    parser.add_argument("--max_shard_size", default="5GB", help="size of the files, and of the memory used")
-    parser.add_argument("--trust_remote_code", action="store_true", help="run the model code in the base's directory")
-    parser.add_argument("--overwrite", action="store_true", help="replace the output once the new model is proven")
-    options = parser.parse_args(arguments)
+def convert_model(source: Path, output: Path, dtype: torch.dtype | None, max_shard_size: str) -> None:
+    """Write a full model into the existing directory `output`, in another dtype where one is given."""
+    weights = ModelWeights(source)
+    tensors = ((name, weights.tensor(name)) for name in weights)
+    cast = ((name, tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor) for name, tensor in tensors)
+    write_shards(output, weights, cast, max_shard_size, dtype)
+    copy_config(source, output, dtype)
+    copy_tokenizer(source, output)
+
+
+def choose_base(base: Path | None, adapter: Path, use_base_model: bool) -> Path:
+    """The base that was named, or that the adapter names. Raises ExportError where the two are not the same one."""
+    named = read_adapter_config(adapter).get("base_model_name_or_path") if is_adapter(adapter) else None
+    if base is None:
+        if not named:
+            raise ExportError(f"{adapter} names no base: pass --base_model")
+        base = Path(named)
+    if not base.is_dir():
+        raise ExportError(f"--base_model {base} is not a directory: hf download {base} --local-dir train/models/{base}")
+    other = Path(named) if named else base
+    if other.is_dir() and other.resolve() != base.resolve() and not use_base_model:
+        raise ExportError(
+            f"--base_model is {base} and {adapter} was made for {named}: leave --base_model out, or pass "
+            "--use_base_model to merge into the one that you name"
+        )
+    return base
+
+
+def is_adapter(directory: Path) -> bool:
+    """Whether it is an adapter's directory (or should be one), and not that of a full model."""
+    return (directory / "adapter_config.json").is_file() or not (directory / "config.json").is_file()
+
+
+def prove(options: argparse.Namespace, base: Path, model: Path) -> Proof:
+    """That `model` is `options.adapter_model` in or after `base`, whose tensors have been compared already."""
+    trust, adapter = options.trust_remote_code, options.adapter_model
+    weights, of_base = ModelWeights(model), ModelWeights(base)
+    skeleton = model_skeleton(base, trust)
+    parameters = sum(parameter.numel() for parameter in skeleton.parameters())
+    adapted = None
+    if is_adapter(adapter):
+        names = set(read_adapter_weights(adapter))
+        adapted = set(target_layers(load_adapter(skeleton, adapter, names), of_base, names))
+    proof = Proof()
+    proof.run("parameters", check_parameters, weights, parameters, is_tied(base))
+    proof.run("tensors", check_layout, weights, of_base, options.dtype is not None or adapted is None)
+    proof.run("changed", lambda: check_changed(compare(of_base, weights, cast=True), adapted))
+    trained = adapter if (adapter / "tokenizer_config.json").is_file() else base
+    proof.run("chat template", check_chat_template, model, trained)
+    if proof.failed:
+        return proof
+    original = adapter_loader(base, adapter, trust) if adapted else directory_loader(adapter, trust)
+    loader, prompts = directory_loader(model, trust), sample_ids(model)
+    untrained = directory_loader(base, trust)
+    proof.run("transformers", check_logits, loader, original, untrained, prompts, parameters, num_layers(model))
+    if not options.no_vllm:
+        proof.run("vLLM", check_vllm, model, loader, prompts)
+    return proof
+
+
+def merge(options: argparse.Namespace) -> dict[str, Any]:
+    """What the command line asks for; returns the report that is in export.json. Raises as `main` prints."""
+    base, adapter, target = options.base_model, options.adapter_model, options.output_dir
     dtype = DTYPES.get(options.dtype)
-    try:
-        if not options.base_model.is_dir():
-            hint = f"hf download {options.base_model} --local-dir train/models/{options.base_model}"
-            raise ExportError(f"--base_model {options.base_model} is not a directory: {hint}")
-        check_target(options.output_dir, options.overwrite)
-        parse_size(options.max_shard_size)
-        check_free_space(options.output_dir, ModelWeights(options.base_model).num_bytes(dtype))
-        with whole_dir(options.output_dir, options.overwrite) as staging:
-            difference = merge_adapter(
-                options.base_model,
-                options.adapter_model,
+    base = choose_base(base, adapter, options.use_base_model)
+    check_target(target, options.overwrite)
+    parse_size(options.max_shard_size)
+    check_free_space(target, ModelWeights(base).num_bytes(dtype))
+    with whole_dir(target, options.overwrite) as staging:
+        if is_adapter(adapter):
+            merge_adapter(
+                base,
+                adapter,
                 staging,
                 dtype=dtype,
                 max_shard_size=options.max_shard_size,
                 trust_remote_code=options.trust_remote_code,
+                verify=not options.no_verify,
             )
+        else:
+            compare(ModelWeights(base), ModelWeights(adapter), cast=True)  # refused before anything is written
+            convert_model(adapter, staging, dtype, options.max_shard_size)
+        proof = None if options.no_verify else prove(options, base, staging)
+        report = {
+            "source": str(adapter),
+            "kind": "LoRA" if is_adapter(adapter) else "full",
+            "base_model": str(base),
+            "parameters": ModelWeights(staging).num_parameters(),
+            "target": str(target),
+            "proof": proof.as_json() if proof else NOT_VERIFIED,
+        }
+        settle(staging, target, report)
+    return report
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--base_model", type=Path, help="the base's directory (default: the one that the adapter names)"
+    )
+    parser.add_argument("--adapter_model", type=Path, required=True, help="the PEFT adapter's directory, or a model's")
+    parser.add_argument("--output_dir", type=Path, required=True)
+    parser.add_argument(
+        "--use_base_model", action="store_true", help="merge into --base_model although the adapter names another one"
+    )
+    parser.add_argument("--dtype", choices=sorted(DTYPES), help="default: the base's")
+    parser.add_argument("--max_shard_size", default="5GB", help="size of the files, and of the memory used")
+    parser.add_argument("--trust_remote_code", action="store_true", help="run the model code in the base's directory")
+    parser.add_argument("--overwrite", action="store_true", help="replace the output once the new model is proven")
+    parser.add_argument("--no_verify", action="store_true", help="prove nothing; export.json says so")
+    parser.add_argument("--no_vllm", action="store_true", help="prove all but that vLLM loads it")
+    options = parser.parse_args(arguments)
+    try:
+        report = merge(options)
+    except ProofError as error:
+        print_checks(error.report)
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except (ExportError, TargetError, OSError, SafetensorError) as error:  # the last two: disk full, no permission
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"interrupted: {options.output_dir} is what it was before", file=sys.stderr)
         return 130
-    print(
-        f"{options.output_dir}: {len(difference.changed)} of {difference.tensors} tensors differ from the base, "
-        f"by at most {difference.max_abs:.3g}"
-    )
+    print_checks(report)
+    print(f"  {'target':<13} {options.output_dir}")
     return 0
 
 

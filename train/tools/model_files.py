@@ -50,15 +50,25 @@ def model_skeleton(directory: Path, trust_remote_code: bool = False) -> PreTrain
     return model
 
 
+def is_tied(directory: Path) -> bool:
+    """Whether the model's lm_head is its embedding."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(directory).get_text_config().tie_word_embeddings
+
+
 def copy_config(source: Path, output: Path, dtype: torch.dtype | None = None) -> None:
-    """config.json, generation_config.json and the model's own code, as they are, but for the dtype."""
+    """config.json, generation_config.json and the model's own code, as they are, but for the dtype.
+
+    `output` may be `source`: then config.json is changed in place.
+    """
     config = read_json(source / "config.json")
     if dtype is not None:
         config.pop("torch_dtype", None)
         config["dtype"] = str(dtype).removeprefix("torch.")
     (output / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     for path in [source / "generation_config.json", *source.glob("*.py")]:
-        if path.is_file():
+        if path.is_file() and source != output:
             shutil.copyfile(path, output / path.name)
 
 

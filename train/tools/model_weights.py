@@ -177,14 +177,15 @@ def compare(base: ModelWeights, other: ModelWeights, *, cast: bool = False) -> D
     if extra or missing:
         raise ExportError(
             f"{other.directory} has other tensors than {base.directory}: "
-            f"{_some(extra)} too many, {_some(missing)} missing"
+            f"{some_of(extra)} too many, {some_of(missing)} missing"
+            + (". A stored lm_head means that one of them does not tie it" if extra == ["lm_head.weight"] else "")
         )
     changed = {}
     for name in base:
         if base.shape(name) != other.shape(name):
             raise ExportError(
                 f"{name} is {base.shape(name)} in {base.directory} and {other.shape(name)} in {other.directory}: "
-                "these are models of different sizes"
+                f"{likely_cause(name, base.shape(name), other.shape(name))}"
             )
         if not cast and base.dtype(name) != other.dtype(name):
             raise ExportError(f"{name} is {base.dtype(name)} in the base and {other.dtype(name)} in {other.directory}")
@@ -194,6 +195,13 @@ def compare(base: ModelWeights, other: ModelWeights, *, cast: bool = False) -> D
         if difference:
             changed[name] = difference
     return Difference(changed, len(base))
+
+
+def likely_cause(name: str, one: tuple[int, ...], other: tuple[int, ...]) -> str:
+    """Why a tensor of this name has two shapes."""
+    if len(one) == len(other) == 2 and one[1:] == other[1:] and ("embed" in name or "lm_head" in name):
+        return "the vocabulary was resized or padded in one of them (its tokenizer has other tokens)"
+    return "these are models of different sizes"
 
 
 def max_abs_difference(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -206,5 +214,6 @@ def max_abs_difference(a: torch.Tensor, b: torch.Tensor) -> float:
     return float(largest)
 
 
-def _some(names: list[str]) -> str:
+def some_of(names: list[str]) -> str:
+    """['b', 'c', 'd', 'e'] → '4 (b, c, d, …)'."""
     return f"{len(names)} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})" if names else "none"
