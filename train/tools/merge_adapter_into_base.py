@@ -165,8 +165,8 @@ def is_adapter(directory: Path) -> bool:
     return (directory / "adapter_config.json").is_file() or not (directory / "config.json").is_file()
 
 
-def prove(options: argparse.Namespace, base: Path, model: Path) -> Proof:
-    """That `model` is `options.adapter_model` in or after `base`, whose tensors have been compared already."""
+def prove(options: argparse.Namespace, base: Path, model: Path, difference: Difference | None) -> Proof:
+    """That `model` is `options.adapter_model` in or after `base`; their difference where it is known already."""
     trust, adapter = options.trust_remote_code, options.adapter_model
     weights, of_base = ModelWeights(model), ModelWeights(base)
     skeleton = model_skeleton(base, trust)
@@ -178,7 +178,7 @@ def prove(options: argparse.Namespace, base: Path, model: Path) -> Proof:
     proof = Proof()
     proof.run("parameters", check_parameters, weights, parameters, is_tied(base))
     proof.run("tensors", check_layout, weights, of_base, options.dtype is not None or adapted is None)
-    proof.run("changed", lambda: check_changed(compare(of_base, weights, cast=True), adapted))
+    proof.run("changed", lambda: check_changed(difference or compare(of_base, weights, cast=True), adapted))
     trained = adapter if (adapter / "tokenizer_config.json").is_file() else base
     proof.run("chat template", check_chat_template, model, trained)
     if proof.failed:
@@ -201,8 +201,9 @@ def merge(options: argparse.Namespace) -> dict[str, Any]:
     parse_size(options.max_shard_size)
     check_free_space(target, ModelWeights(base).num_bytes(dtype))
     with whole_dir(target, options.overwrite) as staging:
+        difference = None
         if is_adapter(adapter):
-            merge_adapter(
+            difference = merge_adapter(
                 base,
                 adapter,
                 staging,
@@ -212,9 +213,9 @@ def merge(options: argparse.Namespace) -> dict[str, Any]:
                 verify=not options.no_verify,
             )
         else:
-            compare(ModelWeights(base), ModelWeights(adapter), cast=True)  # refused before anything is written
+            check_layout(ModelWeights(adapter), ModelWeights(base), any_dtype=True)  # before anything is written
             convert_model(adapter, staging, dtype, options.max_shard_size)
-        proof = None if options.no_verify else prove(options, base, staging)
+        proof = None if options.no_verify else prove(options, base, staging, difference)
         report = {
             "source": str(adapter),
             "kind": "LoRA" if is_adapter(adapter) else "full",

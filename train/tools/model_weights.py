@@ -17,15 +17,15 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 _DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
     "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
     "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
+_DTYPE_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
-ROWS = 4096  # rows compared at once: the float32 copies of an embedding of 150,000 rows would be gigabytes
+PIECE = 2**16  # elements compared at once: their float32 copies stay in the cache, an embedding's would be gigabytes
 
 
 class ExportError(RuntimeError):
@@ -115,7 +115,7 @@ def write_shards(
 ) -> None:
     """Write `tensors` (one for each name of `weights`, in its order) as safetensors files of at most that size.
 
-    Holds one shard in memory. Names, shapes and order are those of `weights`; raises ExportError for another shape.
+    Holds one tensor in memory. Names, shapes and order are those of `weights`; raises ExportError for another shape.
     """
     limit = parse_size(max_shard_size)
     shards: list[list[str]] = [[]]
@@ -132,17 +132,35 @@ def write_shards(
         files = ["model.safetensors"]
     stream = iter(tensors)
     for file, names in zip(files, shards, strict=True):
-        shard = dict(next(stream) for _ in names)
-        for name in names:
-            if tuple(shard[name].shape) != weights.shape(name):
-                raise ExportError(f"{name}: {tuple(shard[name].shape)} to be written for {weights.shape(name)}")
-        save_file(shard, directory / file, metadata={"format": "pt"})
+        entries = {name: (_cast_to(weights.dtype(name), dtype), weights.shape(name)) for name in names}
+        _write_file(directory / file, entries, stream)
     if len(shards) > 1:
         index = {
             "metadata": {"total_size": weights.num_bytes(dtype)},
             "weight_map": {name: file for file, names in zip(files, shards, strict=True) for name in names},
         }
         (directory / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+def _write_file(
+    path: Path, entries: dict[str, tuple[torch.dtype, tuple[int, ...]]], tensors: Iterator[tuple[str, torch.Tensor]]
+) -> None:
+    """One safetensors file, tensor by tensor: `safetensors.torch.save_file` wants all of a file's tensors in memory,
+    and copies them. The format: huggingface.co/docs/safetensors, "Format"."""
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, (dtype, shape) in entries.items():
+        start, end = end, end + torch.Size(shape).numel() * dtype.itemsize
+        header[name] = {"dtype": _DTYPE_NAMES[dtype], "shape": list(shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for wanted, (dtype, shape) in entries.items():
+            name, tensor = next(tensors)
+            if (name, tensor.dtype, tuple(tensor.shape)) != (wanted, dtype, shape):
+                raise ExportError(f"{name}: {tensor.dtype} {tuple(tensor.shape)} to be written for {dtype} {shape}")
+            file.write(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
 
 
 def parse_size(text: str) -> int:
@@ -209,9 +227,8 @@ def max_abs_difference(a: torch.Tensor, b: torch.Tensor) -> float:
     if torch.equal(a, b):
         return 0.0
     wide = torch.promote_types(a.dtype, torch.float32)
-    rows = zip(torch.atleast_1d(a).split(ROWS), torch.atleast_1d(b).split(ROWS), strict=True)
-    largest = torch.stack([(x.to(wide) - y.to(wide)).abs().max() for x, y in rows]).max()
-    return float(largest)
+    pieces = zip(a.flatten().split(PIECE), b.flatten().split(PIECE), strict=True)
+    return float(torch.stack([(x.to(wide) - y.to(wide)).abs().max() for x, y in pieces]).max())
 
 
 def some_of(names: list[str]) -> str:

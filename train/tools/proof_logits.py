@@ -29,7 +29,7 @@ MOST_SHARE = 0.25
 """Of what training changed. Rounding: a few hundredths."""
 UNSEEN_KL = 1e-6
 """Below this much change, rounding alone can be a large share of it."""
-MEMORY_SHARE = 0.7
+MEMORY_SHARE = 0.2
 
 Loader = Callable[[int | None], Any]
 """Number of layers (None: all) → a model in float32."""

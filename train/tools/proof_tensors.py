@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from checkpoint_tensors import CheckpointTensors
-from model_weights import Difference, ExportError, ModelWeights, max_abs_difference, read_json, some_of
+from model_weights import Difference, ExportError, ModelWeights, likely_cause, max_abs_difference, read_json, some_of
 
 
 def check_layout(model: ModelWeights, like: ModelWeights, any_dtype: bool = False) -> str:
@@ -25,7 +25,8 @@ def check_layout(model: ModelWeights, like: ModelWeights, any_dtype: bool = Fals
         raise ExportError(f"tensors too many: {some_of(extra)}; missing: {some_of(missing)}")
     for name in like:
         if model.shape(name) != like.shape(name):
-            raise ExportError(f"{name} is {model.shape(name)} and in the base {like.shape(name)}")
+            cause = likely_cause(name, model.shape(name), like.shape(name))
+            raise ExportError(f"{name} is {model.shape(name)} and in the base {like.shape(name)}: {cause}")
         if not any_dtype and model.dtype(name) != like.dtype(name):
             raise ExportError(f"{name} is {model.dtype(name)} and in the base {like.dtype(name)}")
     dtypes = sorted({str(model.dtype(name)).removeprefix("torch.") for name in model})
