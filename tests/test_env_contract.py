@@ -33,6 +33,7 @@ class Contract:
 
 
 CONTRACTS = {
+    "lgc-v2": Contract(config={"num_tasks_per_type": 12, "difficulty": "easy"}, scored_ids=24),
     "openspiel": Contract(
         config={
             # A board, dice, cards, a hidden board, moves at the same time, one player, four players, two pairs.
