@@ -46,6 +46,17 @@ CONTRACTS = {
         reward_settings={"reward_mode": "legal", "value_budget_ms": 1},
         scored_ids=16,
     ),
+    "reasoning-gym": Contract(
+        # Words, numbers, grids, JSON; compared, and scored by the package.
+        config={
+            "datasets": "chain_sum, leg_counting, spell_backward, rotate_matrix, n_queens, palindrome_generation, "
+            "graph_color, group_anagrams, complex_arithmetic, calendar_arithmetic, game_of_life_halting, "
+            "tower_of_hanoi, syllogism",
+            "configs": {"tower_of_hanoi": {"max_disks": 4}},
+            "num_tasks": 112,
+        },
+        scored_ids=28,
+    ),
 }
 
 

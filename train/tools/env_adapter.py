@@ -139,6 +139,7 @@ class EnvAdapter(Protocol):
 REGISTRY: dict[str, str] = {
     "lgc-v2": "lgc_v2_adapter:LogicAdapter",
     "openspiel": "openspiel_adapter:OpenSpielAdapter",
+    "reasoning-gym": "reasoning_gym_adapter:ReasoningGymAdapter",
 }
 _SPELLINGS = {
     "lgc_v2": "lgc-v2",
@@ -146,6 +147,7 @@ _SPELLINGS = {
     "logic_v2": "lgc-v2",
     "open_spiel": "openspiel",
     "open-spiel": "openspiel",
+    "reasoning_gym": "reasoning-gym",
 }
 
 
