@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reasoning_gym.factory import DATASETS, create_dataset
 
 from env_adapter import SettingsError, get_env_adapter
 from reasoning_gym_adapter import MAX_STATEMENT, ReasoningGymAdapter, shares
 from reasoning_gym_checks import REFUSED, SCORED, is_right, same_answer, usable_datasets
+from reasoning_gym_package import DATASETS, create_dataset
 from test_env_contract import hostile_answers
 from test_logic_answers import mutated
 
@@ -102,6 +102,18 @@ def test_every_dataset_is_usable_or_refused_with_a_reason() -> None:
 @pytest.mark.parametrize("name", ["boxnet", "rubiks_cube", "rush_hour", "propositional_logic"])
 def test_datasets_that_are_refused_for_want_of_a_reference_have_none(name: str) -> None:
     assert create_dataset(name, seed=1, size=10)[0]["answer"] is None
+
+
+def test_without_pycosat_all_but_the_zebra_puzzles_are_there() -> None:
+    program = (
+        "import sys; sys.modules['pycosat'] = None\n"
+        "from env_adapter import get_env_adapter\n"
+        "print(get_env_adapter('reasoning-gym', {'datasets': 'gcd'}).generate(0).group)\n"
+        "get_env_adapter('reasoning-gym', {'datasets': 'zebra_puzzles'})"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(TOOLS)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.stdout == "gcd\n" and "needs pycosat, which is not installed" in done.stderr
 
 
 # --- what is paid

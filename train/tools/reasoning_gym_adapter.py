@@ -28,11 +28,11 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PositiveInt
 from pydantic.dataclasses import dataclass
-from reasoning_gym.factory import DATASETS, create_dataset
 
 from answer_text import final_statement, spellings
 from env_adapter import Challenge, EnvError, Score, SettingsError, StrList, parse_settings
 from reasoning_gym_checks import REFUSED, is_right, kept_entry, usable_datasets
+from reasoning_gym_package import DATASETS, create_dataset
 
 __all__ = ["ReasoningGymAdapter", "ReasoningGymSettings"]
 

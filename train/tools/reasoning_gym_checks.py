@@ -19,9 +19,8 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from reasoning_gym.factory import DATASETS, create_dataset
-
 from logic.game_of_24 import parse_expression
+from reasoning_gym_package import DATASETS, HAS_PYCOSAT, create_dataset
 
 _UNSTEADY = "its tasks depend on the hash seed of the process, so that a task is another one elsewhere"
 _CODE = "any equivalent formula is right, and its scorer runs the answer as code"
@@ -44,6 +43,8 @@ REFUSED = {
     "word_ladder": _UNSTEADY,
 }
 """Dataset → why it cannot be an environment."""
+if not HAS_PYCOSAT:
+    REFUSED["zebra_puzzles"] = "it needs pycosat, which is not installed: pip install pycosat (with a C compiler)"
 
 _ANY = r"[\s\S]+"
 SCORED = {

@@ -16,14 +16,10 @@ from typing import Annotated
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
-from reasoning_gym.algorithmic.cryptarithm import (
-    CryptarithmConfig,
-    CryptarithmDataset,
-    verify_cryptarithm_solution,
-)
 
 from env_adapter import SettingsError
 from logic.family import FINAL_LINE, Family, Language
+from reasoning_gym_package import CryptarithmConfig, CryptarithmDataset, verify_cryptarithm_solution
 
 Word = Annotated[str, Field(pattern=r"^[A-Z]{1,9}$")]
 Digit = Annotated[int, Field(ge=0, le=9)]

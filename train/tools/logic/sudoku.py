@@ -17,11 +17,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
-from reasoning_gym.games.mini_sudoku import MiniSudokuConfig, MiniSudokuDataset
-from reasoning_gym.games.sudoku import SudokuConfig, SudokuDataset
 
 from env_adapter import SettingsError
 from logic.family import FINAL_LINE, Family, Language
+from reasoning_gym_package import MiniSudokuConfig, MiniSudokuDataset, SudokuConfig, SudokuDataset
 
 MAX_PUZZLES = 50
 """Grids tried until enough cells can be emptied. One of 9 by 9 takes about 20 ms, half a second above 55 cells."""
