@@ -5,9 +5,9 @@ The two messages of a task of game_of_24, and its answers:
     Combine the numbers with +, -, *, / and parentheses to make 24. Use each number exactly once, as it stands. You may
     reason first. End with one line: "Answer: " and then the expression alone.
 
-    Numbers: 1, 5, 5, 5
+    Numbers: 10, 10, 3, 5
 
-    "5 * (5 - 1 / 5)" scores 1.0, "5 * 5 - 1" leaves a number out and scores 0.
+    "(10 - 10 / 5) * 3" scores 1.0, "3 * 10 - 5" leaves a number out and scores 0.
 
 Tasks are counted type by type from 0, as every environment counts them. The number that stands for a task in data sets,
 type id * 100,000,000 + seed, is in `Challenge.extra["task_number"]`; the setting `task_numbers` makes tasks from it.

@@ -6,9 +6,9 @@ The two messages of a task of leg_counting, and its answers:
 
     Your task is to count how many legs there are in total when given a list of animals.
 
-    Now, how many legs are there in total if you have 3 sea slugs, 12 deers, 2 giraffes, 11 elephants?
+    Now, how many legs are there in total if you have 13 bees, 14 scorpions, 3 starfishs, 3 flatworms, 6 tigers?
 
-    "<answer>100</answer>" scores 1.0, as "100" does; "99" and "99 or 100" score 0.
+    "<answer>229</answer>" scores 1.0, as "229" does; "230" and "229 or 230" score 0.
 
 Prompts and references are the package's; how answers are checked stands in reasoning_gym_checks.py.
 """
