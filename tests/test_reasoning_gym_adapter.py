@@ -259,6 +259,7 @@ def test_a_dataset_gives_the_same_tasks_alone_and_in_a_mixture() -> None:
         ({"datasets": "gcd", "configs": {"gcd": {"min_numbers": 9}}}, "configs of gcd: .* is refused"),
         ({"datasets": "gcd,lcm", "num_tasks": 1}, "leaves none for lcm"),
         ({"datasets": "gcd", "num_tasks": 0}, "num_tasks"),
+        ({"datasets": "gcd", "num_tasks": 100_001}, "less than or equal to 100000"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused(settings: dict[str, Any], words: str) -> None:

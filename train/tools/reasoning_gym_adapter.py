@@ -26,7 +26,7 @@ from dataclasses import field
 from hashlib import sha256
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PositiveInt
+from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from answer_text import final_statement, spellings
@@ -40,8 +40,8 @@ MAX_STATEMENT = 6000
 """Characters of an answer: partitions of palindromes are the longest that the default settings ask for."""
 MAX_SKIPPED = 200
 """Tasks in a row that repeat an earlier one or have no answer, until a dataset counts as used up."""
-_SIZE = 100_000_000
-"""The package wants to know how large a dataset is; it makes what is asked for all the same."""
+_SIZE = 200_000
+"""Indices of a dataset. The package makes what is asked for, but gsm_symbolic draws something for each beforehand."""
 _INSTRUCTIONS = (
     "You may reason first. End with the final answer, in the form that is asked for, alone in <answer></answer>."
 )
@@ -63,7 +63,7 @@ class ReasoningGymSettings:
         default_factory=dict
     )
     """Dataset → its share of the tasks, relative to the others; 1 for those that are not named."""
-    num_tasks: PositiveInt = 500
+    num_tasks: Annotated[int, Field(ge=1, le=_SIZE // 2)] = 500
     """Of all datasets together."""
     seed: int = 0
 
@@ -174,7 +174,7 @@ class TaskSource:
             return self._kept[number]
 
     def _find_one(self) -> None:
-        for index in range(self._next, self._next + MAX_SKIPPED):
+        for index in range(self._next, min(self._next + MAX_SKIPPED, _SIZE)):
             question, entry = self.task(index)
             digest = sha256(question.encode()).digest()[:12]
             if digest not in self._seen and _can_be_answered(self.name, entry):
