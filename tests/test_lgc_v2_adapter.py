@@ -43,7 +43,8 @@ def test_reference_answers_score_1_whether_bare_reasoned_or_boxed(level: str, la
         challenge = adapter.generate(task_id)
         best = adapter.reference_answer(challenge)
         assert len(best) <= MAX_STATEMENT and final_statement(best, MAX_STATEMENT) == best
-        for text in (best, f"<think>It may be 5.</think>So it is.\nAnswer: {best}", f"\\boxed{{{best}}}"):
+        thought = f"<think>It may be 5.</think>So it is.\nAnswer: {best}"
+        for text in (best, thought, f"\\boxed{{{best}}}", f"先算括号。\nAnswer：{best}"):
             assert adapter.evaluate(text, challenge).value == 1.0, (challenge, text)
 
 

@@ -163,7 +163,8 @@ def _open(challenge: Challenge) -> tuple[Family[Any, Any], Any]:
 
 def _find_answer(response: str, family: Family[Any, Any], puzzle: Any) -> Any | None:
     """The first spelling of the final statement that has the form of an answer."""
-    statement = final_statement(response, MAX_STATEMENT)
+    # A colon as Chinese is typed is a colon: no answer has one.
+    statement = final_statement(response.replace("：", ":"), MAX_STATEMENT)
     if statement is None:
         return None
     parsed = (family.parse(form, puzzle) for form in spellings(statement))
