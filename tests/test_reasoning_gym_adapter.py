@@ -90,6 +90,11 @@ def test_tasks_are_the_same_in_another_process_but_for_datasets_that_are_refused
     assert differ == set(unsteady)
 
 
+def test_codeio_gives_another_task_each_time() -> None:
+    dataset = create_dataset("codeio", seed=7, size=40)
+    assert any(dataset[i]["answer"] != dataset[i]["answer"] for i in [*range(40)] * 3)
+
+
 def test_every_dataset_is_usable_or_refused_with_a_reason() -> None:
     assert set(USABLE) | set(REFUSED) == set(DATASETS) and not set(USABLE) & set(REFUSED)
     assert len(USABLE) > 85 and set(SCORED) <= set(USABLE)
