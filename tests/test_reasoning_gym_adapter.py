@@ -212,6 +212,30 @@ def test_a_part_of_the_packages_reward_is_none() -> None:
     assert adapter.evaluate(f"<answer>{ones}</answer>", challenge).value == 0.0
 
 
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("game_of_life_halting", "anything"),
+        ("complex_arithmetic", "nan"),
+        ("puzzle24", "3*3*3-3"),
+    ],
+)
+def test_the_packages_own_scorer_pays_in_full_for_what_is_wrong(name: str, answer: str) -> None:
+    """The reason for our checks: where this fails after an upgrade, one of them may no longer be needed."""
+    dataset = create_dataset(name, seed=0, size=8)
+    assert any(dataset.score_answer(answer, dataset[i]) == 1.0 for i in range(8))
+    adapter = adapter_of(datasets=name, num_tasks=8)
+    paid = [adapter.evaluate(answer, adapter.generate(i)).value for i in range(8)]
+    assert not any(paid)
+
+
+def test_propositional_logic_pays_for_a_premise_said_again() -> None:
+    dataset = create_dataset("propositional_logic", seed=0, size=5)
+    assert any(
+        dataset.score_answer(premise, task) == 1.0 for task in dataset for premise in task["metadata"]["premises"]
+    )
+
+
 def test_another_expression_or_placement_that_is_right_is_paid() -> None:
     entry = {"answer": "4*6*1*1", "metadata": {"numbers": [4, 6, 1, 1], "target": 24}}
     assert is_right("puzzle24", "(6 * 4) / 1 * 1 = 24", entry)
