@@ -33,6 +33,7 @@ format: setup-dev ## let ruff mend what it can
 
 bench: setup ## measure, and print the tables of docs/benchmarks.md
 	@$(PY) benchmarks/openspiel_tasks.py
+	@$(PY) benchmarks/logic_tasks.py
 
 verl: ## move the submodule train/verl to the pinned tag (needs the network)
 	@bash train/scripts/checkout-verl.sh

@@ -33,6 +33,7 @@ class Contract:
 
 
 CONTRACTS = {
+    "lgc-v2": Contract(config={"num_tasks_per_type": 12, "difficulty": "easy"}, scored_ids=24),
     "openspiel": Contract(
         config={
             # A board, dice, cards, a hidden board, moves at the same time, one player, four players, two pairs.
@@ -44,6 +45,17 @@ CONTRACTS = {
         },
         reward_settings={"reward_mode": "legal", "value_budget_ms": 1},
         scored_ids=16,
+    ),
+    "reasoning-gym": Contract(
+        # Words, numbers, grids, JSON; compared, and scored by the package.
+        config={
+            "datasets": "chain_sum, leg_counting, spell_backward, rotate_matrix, n_queens, palindrome_generation, "
+            "graph_color, group_anagrams, complex_arithmetic, calendar_arithmetic, game_of_life_halting, "
+            "tower_of_hanoi, syllogism",
+            "configs": {"tower_of_hanoi": {"max_disks": 4}},
+            "num_tasks": 112,
+        },
+        scored_ids=28,
     ),
 }
 

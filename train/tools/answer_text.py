@@ -37,8 +37,11 @@ def after_thinking(text: str) -> str | None:
     return text[tags[0].end() :] if tags[0][1] else None
 
 
-def final_statement(text: str) -> str | None:
+def final_statement(text: str, max_statement: int = MAX_STATEMENT) -> str | None:
     """The one short text that is stated as the answer, as it stands, or None when there is none.
+
+    `max_statement` is for environments with longer answers, in characters; a whole text of several lines is one only
+    in <answer> tags.
 
     A last line that names an answer counts, whatever was said before it, unless the line before it names a different
     answer: that is a list. Use `spellings` to compare the result with what is accepted.
@@ -46,13 +49,13 @@ def final_statement(text: str) -> str | None:
     rest = (after_thinking(text) or "").strip(_SPACE)
     if not rest:
         return None
-    before, last = _split_last(rest)
+    before, last = _split_last(rest, max_statement)
     if last is None:
         return None
     statement = _named_answer(last)
     if statement is None:
         return None if before else last
-    previous = _named_answer(_split_last(before)[1] or "") if before else None
+    previous = _named_answer(_split_last(before, max_statement)[1] or "") if before else None
     if previous is not None and spellings(previous)[-1] != spellings(statement)[-1]:
         return None
     return statement
@@ -69,15 +72,15 @@ def spellings(statement: str) -> list[str]:
     return forms
 
 
-def _split_last(text: str) -> tuple[str, str | None]:
+def _split_last(text: str, longest: int) -> tuple[str, str | None]:
     """(what comes before, the last line or multi-line <answer> block), the latter None when it is too long."""
-    start = text.rfind("<answer>", -MAX_STATEMENT) if text.endswith("</answer>") else -1
+    start = text.rfind("<answer>", -longest) if text.endswith("</answer>") else -1
     if start < 0:
-        start = text.rfind("\n", max(0, len(text) - 2 * MAX_STATEMENT)) + 1
+        start = text.rfind("\n", max(0, len(text) - 2 * longest)) + 1
     elif text[:start].rstrip(" \t")[-1:] not in ("", "\n"):
         return text[:start], None
     before, last = text[:start].rstrip(_SPACE), text[start:].strip(_SPACE)
-    return before, last if len(last) <= MAX_STATEMENT else None
+    return before, last if len(last) <= longest else None
 
 
 def _named_answer(line: str) -> str | None:

@@ -50,8 +50,8 @@ class Challenge:
 
     @property
     def group(self) -> str | None:
-        """What evaluations sum up by: the game, where a task has one."""
-        return self.extra.get("game")
+        """What evaluations sum up by: the game or the type, where a task has one."""
+        return self.extra.get("game") or self.extra.get("task_type")
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False, sort_keys=True, allow_nan=False)
@@ -137,9 +137,18 @@ class EnvAdapter(Protocol):
 
 # name → where it lives. Imported on first use, so that only its users need its dependencies.
 REGISTRY: dict[str, str] = {
+    "lgc-v2": "lgc_v2_adapter:LogicAdapter",
     "openspiel": "openspiel_adapter:OpenSpielAdapter",
+    "reasoning-gym": "reasoning_gym_adapter:ReasoningGymAdapter",
 }
-_SPELLINGS = {"open_spiel": "openspiel", "open-spiel": "openspiel"}
+_SPELLINGS = {
+    "lgc_v2": "lgc-v2",
+    "logic-v2": "lgc-v2",
+    "logic_v2": "lgc-v2",
+    "open_spiel": "openspiel",
+    "open-spiel": "openspiel",
+    "reasoning_gym": "reasoning-gym",
+}
 
 
 def canonical_env_name(env: str) -> str:
