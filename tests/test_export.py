@@ -21,7 +21,8 @@ from checkpoint_steps import find_checkpoint
 from checkpoint_tensors import CheckpointTensors
 from export_checkpoint import export_checkpoint
 from export_checkpoint import main as export_main
-from export_proof import MARK, REPORT
+from export_proof import FAIL, MARK, REPORT, Check, Proof
+from model_hub import TOKEN, model_hub
 from model_weights import ExportError, ModelWeights, compare
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -273,6 +274,27 @@ def test_a_shard_that_verl_cannot_read_leaves_no_target(run_of: Callable[[str], 
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1].startswith("error: verl's merger failed")
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
+
+
+def test_only_a_proven_model_is_pushed(
+    run_of: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    target, arguments = tmp_path / "model", ("--push-to-hub", "my-org/my-model")
+    with model_hub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+        with pytest.raises(SystemExit):
+            export(run_of("full-1"), target, *arguments, "--no-verify")
+        with monkeypatch.context() as sabotage:
+            sabotage.setattr(exporting, "prove_export", lambda *_: Proof([Check("trained", FAIL, "it is not")]))
+            assert export(run_of("full-1"), target, *arguments) == 1
+        assert not hub.repositories
+        assert export(run_of("full-1"), target, *arguments) == 0
+        assert "my-org/my-model" in capsys.readouterr().out
+        (uploaded,) = hub.repositories.values()
+        assert uploaded.private
+        assert uploaded.files["model.safetensors"] == (target / "model.safetensors").read_bytes()
 
 
 def test_vllm_loads_it_and_a_model_that_it_cannot_load_is_refused(

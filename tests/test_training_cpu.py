@@ -174,12 +174,19 @@ def test_the_checkpoint_becomes_a_plain_model_that_vllm_scores(lora_run: Run, ti
     assert json.loads((tmp_path / "scores/summary.json").read_text())["tasks"] == 10
 
 
-def test_ctrl_c_ends_full_fine_tuning_with_130_and_leaves_nothing(run: Run) -> None:
-    process = run.start("trainer.total_training_steps=500", ENABLE_LORA="0")
-    run.wait_for(lambda: bool(run.steps()), process)
+def test_ctrl_c_ends_full_fine_tuning_and_leaves_nothing_but_a_checkpoint(run: Run, tiny: Path, tmp_path: Path) -> None:
+    process = run.start("trainer.total_training_steps=500", "trainer.save_freq=1", ENABLE_LORA="0")
+    run.wait_for((run.directory / "latest_checkpointed_iteration.txt").exists, process)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(60) == 130
     assert run.processes() == []
+    merged = run.checkout.bash(
+        f"bash train/scripts/merge.sh --base-model '{tiny}' --no-vllm",
+        CHECKPOINT_BASE=str(run.directory),
+        TARGET_DIR=str(tmp_path / "model"),
+    )
+    assert merged.returncode == 0, merged.stderr[-3000:]
+    assert json.loads((tmp_path / "model/export.json").read_text())["proof"]["passed"]
 
 
 def test_a_broken_environment_stops_the_run_and_says_why(run: Run) -> None:

@@ -48,7 +48,7 @@ phase_warm() {
         "$VERITAS_PYTHON" -m torch.distributed.run --standalone --nproc_per_node=1 -m verl.trainer.sft_trainer \
         --config-path "$VERITAS_ROOT/train/config" --config-name sft +demo=sft "hydra.run.dir=$dir/warm/hydra"
     CHECKPOINT_BASE=$dir/warm/checkpoints TARGET_DIR=$dir/warm/model watched warm-merge --what 'exporting' -- \
-        bash "$VERITAS_ROOT/train/scripts/merge.sh" --overwrite
+        bash "$VERITAS_ROOT/train/scripts/merge.sh" --overwrite --no-vllm
 }
 
 evaluate() {
@@ -72,8 +72,8 @@ phase_train() {
 
 phase_merge() {
     CHECKPOINT_BASE=$VERITAS_ROOT/train/artifacts/RL/checkpoints/demo-seed-$DEMO_SEED TARGET_DIR=$dir/model \
-        watched merge --what 'merging' -- bash "$VERITAS_ROOT/train/scripts/merge-ppo.sh" --overwrite
-    sed -n '/^  source/,/^  target/p' "$dir/logs/merge.log"
+        watched merge --what 'merging' -- bash "$VERITAS_ROOT/train/scripts/merge-ppo.sh" --overwrite --no-vllm
+    sed -n '/^  source/,$p' "$dir/logs/merge.log"
 }
 
 phase_after() { evaluate after "$dir/model"; }
