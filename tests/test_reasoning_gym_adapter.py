@@ -61,7 +61,7 @@ def test_every_dataset_pays_for_its_references_and_for_nothing_hostile(name: str
 ELSEWHERE = """
 import json, sys
 from hashlib import sha256
-from reasoning_gym.factory import create_dataset
+from reasoning_gym_package import create_dataset
 found = {}
 for name, number in json.load(sys.stdin).items():
     dataset = create_dataset(name, seed=7, size=1000)

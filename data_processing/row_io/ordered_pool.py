@@ -65,12 +65,16 @@ def chunks(items: Sequence[Any], processes: int) -> Iterator[Sequence[Any]]:
 
 
 def _in_order(executor: ProcessPoolExecutor, work: Callable[[Any], Any], jobs: Iterator[Any], ahead: int) -> Iterator:
+    def submit(job: Any) -> Future:
+        with _interrupts_held():  # it may start a process
+            return executor.submit(work, job)
+
     waiting: deque[Future] = deque()
     try:
-        waiting.extend(executor.submit(work, job) for job in itertools.islice(jobs, ahead))
+        waiting.extend(submit(job) for job in itertools.islice(jobs, ahead))
         while waiting:
             yield waiting.popleft().result()
-            waiting.extend(executor.submit(work, job) for job in itertools.islice(jobs, 1))
+            waiting.extend(submit(job) for job in itertools.islice(jobs, 1))
     except BrokenProcessPool as error:
         if error.__cause__ is not None:
             raise  # an exception or a result that does not pickle: a bug, and the cause tells which
@@ -80,9 +84,21 @@ def _in_order(executor: ProcessPoolExecutor, work: Callable[[Any], Any], jobs: I
         ) from error
 
 
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """A Ctrl-C in here comes at its end. A process that is started in here has none until `_start_worker`: it would
+    print where in Python's own start it was."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker(registry: dict[str, str]) -> None:
     REGISTRY.update(registry)  # an environment that a caller registered is known here as well
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the whole group: one process tells of it, not all
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
