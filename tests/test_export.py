@@ -33,7 +33,7 @@ KINDS = ["full-1", "full-2", "lora-1", "lora-2"]
 CPU = {
     "PYTHONPATH": f"{TOOLS}:{TOOLS / 'cpu_metadata'}", "VERL_PLATFORM": "cpu", "OMP_NUM_THREADS": "2",
     "VERL_USE_EXTERNAL_MODULES": "cpu_platform", "OMP_WAIT_POLICY": "PASSIVE", "VLLM_CPU_KVCACHE_SPACE": "1",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind", "TORCHDYNAMO_DISABLE": "1",
 }  # fmt: skip
 
 

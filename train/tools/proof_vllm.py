@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -60,9 +61,15 @@ def _ask_vllm(directory: Path, prompts: list[list[int]]) -> list[list[float]]:
         except subprocess.TimeoutExpired as error:
             raise ExportError(f"vLLM needs more than {TIMEOUT_S} s to load it") from error
         if done.returncode or not answered.is_file():
-            lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit status {done.returncode}"]
-            raise ExportError(f"vLLM does not load it: {lines[-1].strip()[:300]} (--no-vllm leaves this check out)")
+            raise ExportError(f"vLLM does not load it: {_reason(done)} (--no-vllm leaves this check out)")
         return json.loads(answered.read_text())
+
+
+def _reason(done: subprocess.CompletedProcess[str]) -> str:
+    """The last error on its standard error; advice may come after it."""
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if re.search(r"\b[A-Za-z.]*(Error|Exception)\b: ", line)]
+    return (errors or lines or [f"exit status {done.returncode}"])[-1][:300]
 
 
 def main() -> None:
