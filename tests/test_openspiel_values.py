@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from env_adapter import EnvError
+from env_adapter import EnvError, SettingsError
 from games import values
 from games.cases import AVAILABLE_CASES, Case, load_case
 from games.estimators import battleship, cribbage, dots_and_boxes, exact, phantom_ttt, worlds
@@ -426,3 +426,18 @@ def test_games_without_an_estimator_of_their_own_are_valued_too(name: str) -> No
 def test_a_history_that_is_not_one_of_the_game_is_a_fault_and_no_value() -> None:
     with pytest.raises(EnvError, match="history"):
         action_value("tic_tac_toe", "0 0", 1, 20)
+
+
+def test_no_answer_waits_for_a_solution() -> None:
+    exact._equilibrium.cache_clear()
+    OpenSpielAdapter({"cases": "leduc_poker", "num_tasks_per_case": 1, "reward_mode": "legal"})
+    assert exact._equilibrium.cache_info().currsize == 0
+    OpenSpielAdapter({"cases": "leduc_poker", "num_tasks_per_case": 1})
+    assert exact._equilibrium.cache_info().currsize == 1
+
+
+def test_pig_to_more_points_than_are_solved_is_refused() -> None:
+    settings = {"cases": "pig(winscore=1000)", "num_tasks_per_case": 1}
+    with pytest.raises(SettingsError, match=r"up to winscore=128, not for 1000"):
+        OpenSpielAdapter(settings)
+    assert OpenSpielAdapter({**settings, "reward_mode": "legal"}).generate(0)

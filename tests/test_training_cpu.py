@@ -34,12 +34,14 @@ SMALL = (
     "trainer.test_freq=-1",
     "trainer.save_freq=1",
     "trainer.max_actor_ckpt_to_keep=1",
-    "+data.custom_cls.config.adapter_config.reward_mode=legal",
 )
+LEGAL = "+data.custom_cls.config.adapter_config.reward_mode=legal"
 
 
 class Run:
-    """One training run by openspiel-ppo-trainer.sh, found again among the machine's processes by its name."""
+    """One training run by a GRPO script, found again among the machine's processes by its name."""
+
+    command: tuple[str, ...] = ("openspiel-ppo-trainer.sh", "tic_tac_toe", *SMALL, LEGAL)
 
     def __init__(self, checkout: Checkout, model: Path, name: str) -> None:
         self.checkout, self.name = checkout, name
@@ -54,10 +56,10 @@ class Run:
         self.log = checkout.root / f"{name}.log"
 
     def start(self, *overrides: str, **environment: str) -> subprocess.Popen[bytes]:
-        script = self.checkout.root / "train/scripts/openspiel-ppo-trainer.sh"
+        script, *arguments = self.command
         with self.log.open("wb") as log:
             return subprocess.Popen(
-                ["bash", str(script), "tic_tac_toe", *SMALL, *overrides],
+                ["bash", str(self.checkout.root / "train/scripts" / script), *arguments, *overrides],
                 env={**self.environment, **environment},
                 stdout=log,
                 stderr=subprocess.STDOUT,

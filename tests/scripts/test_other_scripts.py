@@ -11,6 +11,7 @@ from script_runner import ROOT, Checkout, error_lines
 
 SCRIPTS = (
     "openspiel-ppo-trainer.sh",
+    "lgc-v2-RL-GRPO-trainer.sh",
     "lgc-v2-SFT-trainer.sh",
     "merge.sh",
     "merge-ppo.sh",

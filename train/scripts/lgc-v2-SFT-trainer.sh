@@ -61,9 +61,9 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
 start_script "$@"
 
-games=() overrides=() user_overrides=() converter=() launcher=()
+chosen=() user_overrides=() converter=() launcher=()
 split_arguments "$@"
-((${#games[@]} == 0)) || die "argument ${games[0]} is not KEY=VALUE: files and settings are variables, see --help"
+((${#chosen[@]} == 0)) || die "argument ${chosen[0]} is not KEY=VALUE: files and settings are variables, see --help"
 
 one_of DRY_RUN "${DRY_RUN:=0}" 0 1
 choose_sft_numbers

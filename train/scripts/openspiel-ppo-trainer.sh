@@ -31,36 +31,11 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
 start_script "$@"
 
-games=() overrides=() user_overrides=()
+chosen=()
 split_arguments "$@"
-[[ ${#games[@]} == 0 ]] || GAME_TYPES=$(join_by , "${games[@]}")
+[[ ${#chosen[@]} == 0 ]] || GAME_TYPES=$(join_by , "${chosen[@]}")
 export GAME_TYPES=${GAME_TYPES:-}
 
 one_of DRY_RUN "${DRY_RUN:=0}" 0 1
 recipe=$(game_recipe) || exit
-choose_lora
-choose_verl
-choose_profile
-choose_backends
-choose_wandb
-name_run "${recipe/_/-}-${GAME_TYPES:-all}" "$VERITAS_ROOT/train/artifacts/RL/checkpoints"
-choose_resume
-choose_model
-overrides+=("${user_overrides[@]}")
-command=("$VERITAS_PYTHON" -m verl.trainer.main_ppo --config-path "$VERITAS_ROOT/train/config" --config-name "$recipe"
-    "${overrides[@]}")
-
-if ((DRY_RUN)); then
-    check_recipe "$recipe" "${overrides[@]}" | mask_secrets
-    show_command "${command[@]}" | mask_secrets
-    exit
-fi
-refuse_to_join_ray
-need_free_disk "$VERITAS_ROOT/train/artifacts"
-need_open_spiel
-check_recipe "$recipe" "${overrides[@]}" >/dev/null
-fetch_model
-lock_run
-record_start "${command[@]}"
-cd "$VERITAS_ROOT"
-run_in_group "${command[@]}"
+train_grpo "$recipe" "${recipe/_/-}-${GAME_TYPES:-all}" need_open_spiel

@@ -45,7 +45,7 @@ from games.cases import (
 from games.match import Match
 from games.prompts import build_messages, case_rules, shown_moves
 from games.states import StateTable, play, state_of
-from games.values import action_rank, action_value, simulations_for
+from games.values import action_rank, action_value, prepare, simulations_for
 from games.whole_games import check_opponents, game_task, is_game, new_match, opening
 
 __all__ = [
@@ -125,6 +125,9 @@ class OpenSpielAdapter:
             self.settings.cases, self.settings.game_types, self.settings.game_list, self.settings.game_configs
         )
         self._cases = [load_case(name) for name in names]
+        if self.settings.reward_mode != "legal" and not self.plays_games:
+            for case in self._cases:
+                prepare(case)
         self._opponents = check_opponents(self.settings.opponents)
         self._tables = [self._new_table(case) for case in self._cases]
 

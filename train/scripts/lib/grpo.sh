@@ -1,7 +1,10 @@
 # shellcheck shell=bash
 # Settings that every GRPO script takes: arguments, LoRA, back ends; SFT takes the first two. Sourced by common.sh.
 
-# split_arguments ARGUMENT…: fills `games` and `user_overrides`.
+# What a script's own settings override in the recipe, and what the user does.
+overrides=() user_overrides=()
+
+# split_arguments ARGUMENT…: fills `chosen` (games, task types) and `user_overrides`.
 split_arguments() {
     local argument
     for argument in "$@"; do
@@ -15,7 +18,7 @@ split_arguments() {
                 if [[ $argument =~ ^[A-Za-z_][A-Za-z0-9_./@:-]*= ]]; then
                     user_overrides+=("$argument")
                 else
-                    games+=("$argument")
+                    chosen+=("$argument")
                 fi
                 ;;
         esac
@@ -97,4 +100,36 @@ choose_backends() {
     fi
     ((DRY_RUN)) || has_module "${ROLLOUT_BACKEND:-vllm}" ||
         die "ROLLOUT_BACKEND=${ROLLOUT_BACKEND:-vllm} is not installed in $VERITAS_PYTHON: run \`make setup\` (vllm), or install it (sglang)"
+}
+
+# train_grpo RECIPE NAME [NEED]: from the machine's profile to the end of the run. NEED installs what the environment
+# needs and is missing. Reads `overrides`, `user_overrides` and DRY_RUN.
+train_grpo() {
+    local recipe=$1 name=$2 need=${3:-true}
+    local -a command
+    choose_lora
+    choose_verl
+    choose_profile
+    choose_backends
+    choose_wandb
+    name_run "$name" "$VERITAS_ROOT/train/artifacts/RL/checkpoints"
+    choose_resume
+    choose_model
+    overrides+=("${user_overrides[@]}")
+    command=("$VERITAS_PYTHON" -m verl.trainer.main_ppo --config-path "$VERITAS_ROOT/train/config"
+        --config-name "$recipe" "${overrides[@]}")
+    if ((DRY_RUN)); then
+        check_recipe "$recipe" "${overrides[@]}" | mask_secrets
+        show_command "${command[@]}" | mask_secrets
+        return
+    fi
+    refuse_to_join_ray
+    need_free_disk "$VERITAS_ROOT/train/artifacts"
+    "$need"
+    check_recipe "$recipe" "${overrides[@]}" >/dev/null
+    fetch_model
+    lock_run
+    record_start "${command[@]}"
+    cd "$VERITAS_ROOT" || exit
+    run_in_group "${command[@]}"
 }

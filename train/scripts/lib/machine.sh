@@ -106,6 +106,8 @@ choose_verl() {
 
 need_open_spiel() { need_module pyspiel "open_spiel==$(pinned open_spiel)"; }
 
+need_reasoning_gym() { need_module reasoning_gym "reasoning-gym==$(pinned reasoning-gym)"; }
+
 # need_module MODULE REQUIREMENT: installs it where it is missing, and says so.
 need_module() {
     has_module "$1" && return

@@ -36,7 +36,7 @@ from games.estimators import (
 from games.estimators.decision import Decision, decision_of
 from games.value_costs import MIN_SIMULATIONS, simulations_for
 
-__all__ = ["action_rank", "action_value", "estimate", "ranked_moves", "simulations_for"]
+__all__ = ["action_rank", "action_value", "estimate", "prepare", "ranked_moves", "simulations_for"]
 
 Estimator = Callable[[Decision, int, int], float]
 
@@ -114,6 +114,15 @@ def ranked_moves(name: str, history: str) -> tuple[int, ...]:
     if len(legal) > MAX_RANKED_MOVES:
         legal = sorted(decision.random("ranked").sample(legal, MAX_RANKED_MOVES))
     return tuple(legal)
+
+
+def prepare(case: Case) -> None:
+    """Do now what would otherwise be done for the first value of this game in this process.
+
+    Raises SettingsError for a game whose values cannot be worked out.
+    """
+    if ESTIMATORS.get(case.short_name) is estimator_of(case):
+        exact.solve(case)
 
 
 def estimator_of(case: Case) -> Estimator:

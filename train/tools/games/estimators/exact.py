@@ -2,7 +2,7 @@
 
     pig(winscore=20) at 0:0, nothing rolled yet: "roll" → 0.23: how much oftener the roller wins than loses
 
-Solutions are worked out on first use, once in a process: pig 0.4 s for 100 points, Leduc poker 0.6 s.
+Solutions are worked out once in a process, by `solve` or on first use: pig 0.4 s for 100 points, Leduc poker 0.6 s.
 """
 
 from __future__ import annotations
@@ -15,12 +15,21 @@ from typing import Any
 import numpy as np
 import pyspiel
 
-from games.cases import load_case
+from env_adapter import SettingsError
+from games.cases import Case, load_case
 from games.estimators.decision import Decision
 
 LEDUC_ITERATIONS = 80  # CFR+: exploitability 0.01 of ±13 chips
 PIG_SWEEPS = 60  # values move by less than 1e-6 from there on
 MAX_PIG_SCORE = 128  # the table has this many values to the third power
+
+
+def solve(case: Case) -> None:
+    """Work out the solution of a game now, so that no answer waits for it. Raises SettingsError for one too large."""
+    if case.short_name == "leduc_poker":
+        _equilibrium(case.name)
+    elif case.short_name == "pig":
+        _pig_table(*_pig_rules(case.parameters))
 
 
 def leduc(decision: Decision, action: int, simulations: int) -> float:
@@ -60,10 +69,19 @@ def _leduc_worlds(decision: Decision) -> Iterator[tuple[float, Any]]:
 def pig(decision: Decision, action: int, simulations: int) -> float:
     """How much oftener the mover wins than loses when both play on without a fault."""
     parameters = decision.case.parameters
-    start, turn = _pig_table(parameters["winscore"], parameters["diceoutcomes"], parameters["piglet"])
+    start, turn = _pig_table(*_pig_rules(parameters))
     one, two, total = map(int, re.findall(r"\d+", decision.state.observation_string(decision.mover))[:3])
     own, other = (one, two) if decision.mover == 0 else (two, one)
     return 2 * _pig_value(start, turn, parameters, own, other, total, roll=action == 0) - 1
+
+
+def _pig_rules(parameters: dict[str, Any]) -> tuple[int, int, bool]:
+    if parameters["winscore"] > MAX_PIG_SCORE:
+        raise SettingsError(
+            f"pig is solved up to winscore={MAX_PIG_SCORE}, not for {parameters['winscore']}: lower it, or use "
+            "reward_mode=legal or mode=game"
+        )
+    return parameters["winscore"], parameters["diceoutcomes"], parameters["piglet"]
 
 
 def _pig_value(
