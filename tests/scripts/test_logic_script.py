@@ -8,6 +8,8 @@ import pytest
 import yaml
 from script_runner import Checkout, error_lines
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = "train/scripts/lgc-v2-RL-GRPO-trainer.sh"
 ALIAS = "train/scripts/lgc-v2-GRPO-trainer.sh"
 
