@@ -94,7 +94,7 @@ def test_a_server_that_fails_is_no_lost_game(tmp_path: Path, capsys) -> None:
 
     with chat_server(failing) as (url, _):
         evaluated(url, tmp_path / "all", *GAMES, "--num-tasks", "6", code=2)
-    assert "games cannot be scored" in error_line(capsys)
+    assert "tasks cannot be scored" in error_line(capsys)
     with chat_server(failing) as (url, _):
         evaluated(url, tmp_path / "some", *GAMES, "--num-tasks", "6", "--max-errors", "0.99")
     summary, rows = read(tmp_path / "some")

@@ -3,12 +3,14 @@
     rows = play(adapter, model, challenges, samples=1, sampling=Sampling(), max_errors=0.01)
 
 In every round each task that waits for the model is asked, all in one batch; then all go on until the model is asked
-again, in threads: opponents think while others do. The rows are those of answers.jsonl (`evaluation_results`), with the
-whole chat as the response.
+again, in threads: opponents think while others do. An adapter whose dialogues hold something dear, such as a sandbox,
+says how many may go on at a time: `dialogues_at_once`. The rows are those of answers.jsonl (`evaluation_results`), with
+the whole chat as the response.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -75,9 +77,12 @@ def play(
     tasks = [
         _Task(challenge, sample, adapter.dialogue(challenge)) for challenge in challenges for sample in range(samples)
     ]
-    progress = progress_bar(len(tasks), "games")
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        waiting = tasks
+    progress = progress_bar(len(tasks), "tasks")
+    with contextlib.ExitStack() as closing, ThreadPoolExecutor(os.cpu_count()) as threads:
+        for task in tasks:
+            closing.callback(task.dialogue.close)
+        at_once = getattr(adapter, "dialogues_at_once", None) or len(tasks)
+        waiting, later = tasks[:at_once], tasks[at_once:]
         while waiting:
             list(threads.map(_Task.advance, waiting))
             asked = [task for task in waiting if not task.done]
@@ -97,8 +102,12 @@ def play(
                     task.hear(answer)
             _check_errors(tasks, max_errors)
             ended = [task for task in waiting if task.done]
+            for task in ended:
+                task.dialogue.close()
             progress.update(len(ended))
             waiting = [task for task in waiting if not task.done]
+            room = at_once - len(waiting)
+            waiting, later = waiting + later[:room], later[room:]
     progress.close()
     return [task.row() for task in tasks]
 
@@ -115,6 +124,6 @@ def _check_errors(tasks: Sequence[_Task], max_errors: float) -> None:
     failed = [task for task in tasks if task.error is not None]
     if len(failed) > max_errors * len(tasks):
         raise EnvError(
-            f"{len(failed)} of {len(tasks)} games cannot be scored, more than --max-errors {max_errors:g} allows; "
+            f"{len(failed)} of {len(tasks)} tasks cannot be scored, more than --max-errors {max_errors:g} allows; "
             f"the last, task {failed[-1].challenge.task_id}: {failed[-1].error}"
         )

@@ -108,6 +108,9 @@ class Dialogue(Protocol):
     def score(self) -> Score:
         """When all is over."""
 
+    def close(self) -> None:
+        """Let go of what it holds, such as a sandbox, over or not. Called in the end, whatever has happened."""
+
 
 @runtime_checkable
 class EnvAdapter(Protocol):

@@ -155,6 +155,9 @@ class Match:
         else:
             self._play_at_random(self.to_answer)
 
+    def close(self) -> None:
+        """A game holds nothing."""
+
     def _play_at_random(self, seat: int) -> None:
         legal = self._state.legal_actions()
         self._play(seat, legal[self._luck("move", self._moves) % len(legal)])
