@@ -1,0 +1,116 @@
+"""Running a repository's tests in the sandbox.
+
+runner = TestRunner(Bubblewrap(python_folders(python)), python)
+runner.run(tree, ["tests/test_core.py"], pythonpath=["."]).reports.statuses
+→ {"tests/test_core.py::test_hi": "passed", …}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from env_adapter import EnvError, SettingsError
+from sandbox.bubblewrap import Bubblewrap
+from sandbox.limits import Limits
+from swe.grading import Reports, read_reports
+
+HARNESS = Path(__file__).with_name("harness.py")
+_ASK = """
+import json, os, sys
+import pytest
+print(json.dumps([sys.prefix, sys.base_prefix, os.path.dirname(os.path.dirname(os.path.realpath(sys.executable)))]))
+"""
+
+
+@dataclass(frozen=True)
+class TestRun:
+    """What came of a run. `ended` is the sandbox's: "exit", or the limit by which it was ended."""
+
+    ended: str
+    seconds: float
+    output: str
+    """What pytest printed, its last part: for people, never for grading."""
+    reports: Reports
+
+    __test__ = False  # pytest: this is no test class
+
+    @property
+    def statuses(self) -> dict[str, str]:
+        """Test → passed, failed, error, skipped, xfailed or xpassed."""
+        return self.reports.statuses
+
+    @property
+    def problem(self) -> str:
+        """Why the run as a whole is worth nothing; "" where it went to its end."""
+        if self.ended != "exit":
+            return f"limit: {self.ended}"
+        return self.reports.problem or ("" if self.reports.complete else "the tests did not run to their end")
+
+
+@dataclass(frozen=True)
+class TestRunner:
+    """Runs test files with pytest, as `python` has it, in the sandbox."""
+
+    sandbox: Bubblewrap
+    python: Path
+    limits: Limits = field(default_factory=Limits)
+
+    __test__ = False
+
+    def run(
+        self,
+        tree: Path,
+        files: Sequence[str],
+        pythonpath: Sequence[str],
+        *,
+        canary: str = "",
+        watched: Mapping[str, Sequence[str]] | None = None,
+        wall_s: float | None = None,
+    ) -> TestRun:
+        """All tests of these files, on a copy of `tree`. `watched` and `canary`: harness.py and decoys.py.
+
+        Raises EnvError where the tests could not even be started.
+        """
+        key = secrets.token_bytes(32)
+        spec = {
+            "key": key.hex(),
+            "files": list(files),
+            "pythonpath": list(pythonpath),
+            "watched": {path: list(words) for path, words in (watched or {}).items()},
+            "options": ["--import-mode=prepend"],
+        }
+        limits = Limits(**{**vars(self.limits), "wall_s": wall_s or self.limits.wall_s})
+        # Not at the top of a folder on sys.path: python -I adds none.
+        done = self.sandbox.run(
+            [str(self.python), "-I", "/harness.py"],
+            tree=tree,
+            files={"/harness.py": HARNESS},
+            stdin=json.dumps(spec).encode() + b"\n",
+            limits=limits,
+        )
+        reports = read_reports(done.report, key, canary)
+        output = done.output.decode(errors="replace")[-20_000:]
+        if not reports.started and done.ended == "exit":
+            raise EnvError(f"tests could not be started with {self.python} (exit {done.returncode}): {output[-1500:]}")
+        return TestRun(done.ended, done.seconds, output, reports)
+
+
+@cache
+def python_folders(python: Path) -> tuple[Path, ...]:
+    """The folders that this interpreter needs in the sandbox. Raises SettingsError where it is none, or has no pytest."""
+    try:
+        done = subprocess.run([str(python), "-I", "-c", _ASK], capture_output=True, text=True, timeout=60)
+    except OSError as error:
+        raise SettingsError(f"SWE_PYTHON={python} cannot be run: {error.strerror}") from error
+    if done.returncode:
+        why = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
+        raise SettingsError(f"SWE_PYTHON={python} must have pytest ({why}): {python} -m pip install pytest")
+    folders = [Path(folder) for folder in json.loads(done.stdout)]
+    return tuple(dict.fromkeys(folder for folder in folders if os.fspath(folder) not in ("/", "/usr")))
