@@ -10,8 +10,8 @@ What a program may use is bounded by `Limits`; at the end of a run every process
 
 The reports of a program come through a pipe whose number is in $REPORT_FD, apart from what it prints.
 
-Run by root, each sandbox has a user id of its own, 61000 and up, without privileges. Otherwise it has the user's own, in
-a namespace where it owns nothing. What no sandbox of this kind protects from is a fault of the kernel: docs/swe.md.
+Run by root, each sandbox has a user id of its own, 61000 and up, without privileges. Otherwise it has the user's own,
+in a namespace where it owns nothing. What no sandbox of this kind protects from is a fault of the kernel: docs/swe.md.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -89,9 +89,9 @@ class Bubblewrap:
     `read_only` are folders that programs need besides /usr, such as a Python installation.
     """
 
-    def __init__(self, read_only: Sequence[Path] = (), slots: int | None = None) -> None:
+    def __init__(self, read_only: Sequence[Path] = (), slots: int | None = None, first_slot: int = 0) -> None:
         self.read_only = [path for path in dict.fromkeys(read_only) if not path.is_relative_to("/usr")]
-        self.slots = min(slots or os.cpu_count() or 1, MAX_SLOTS)
+        self.slots = range(first_slot, min(first_slot + (slots or os.cpu_count() or 1), MAX_SLOTS))
 
     def run(
         self,
@@ -109,11 +109,9 @@ class Bubblewrap:
         started = time.monotonic()
         with self.start(command, tree=tree, files=files, limits=limits) as box:
             assert box.process.stdin and box.process.stdout
-            try:
+            with suppress(BrokenPipeError):  # a program need not read
                 box.process.stdin.write(stdin)
                 box.process.stdin.close()
-            except BrokenPipeError:
-                pass  # a program need not read
             output, report = _read_both(box, limits.output_kb << 10)
             box.process.wait()
         if box.ended == "exit" and not report and b"bwrap: " in output[:6]:
@@ -210,13 +208,12 @@ class Bubblewrap:
 
 
 @contextmanager
-def _slot(slots: int) -> Iterator[int]:
+def _slot(slots: Sequence[int]) -> Iterator[int]:
     """Wait for one of this machine's slots. A socket in the abstract namespace is a lock without a file, and ends with
     the process that holds it."""
-    order = range(slots)
     with socket.socket(socket.AF_UNIX) as lock:
         while True:
-            for slot in order:
+            for slot in slots:
                 try:
                     lock.bind(f"\0veritas-rl sandbox of {os.geteuid()}: {slot}")
                 except OSError:
@@ -269,7 +266,5 @@ def _close(box: Box) -> None:
     box.process.kill()
     box.process.wait()
     box.process.stdout.close()
-    try:
+    with suppress(BrokenPipeError):  # what was still to be written has no reader any more
         box.process.stdin.close()
-    except BrokenPipeError:
-        pass  # what was still to be written has no reader any more

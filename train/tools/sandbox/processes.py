@@ -14,8 +14,8 @@ def descendants(pid: int) -> list[int]:
     while waiting:
         process = waiting.pop()
         try:
-            threads = os.listdir(f"/proc/{process}/task")
-            children = [Path(f"/proc/{process}/task/{thread}/children").read_text() for thread in threads]
+            threads = list(Path(f"/proc/{process}/task").iterdir())
+            children = [(thread / "children").read_text() for thread in threads]
         except (FileNotFoundError, ProcessLookupError):
             continue
         found.append(process)

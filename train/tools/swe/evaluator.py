@@ -84,7 +84,7 @@ class Evaluator:
         return self.runner.run(tree, files, pythonpath)
 
     def evaluate(self, row: SweRow, patch: str) -> Verdict:
-        """Raises EnvError for faults of ours: no sandbox, no repository, a task that its own solution does not solve."""
+        """Raises EnvError for faults of ours: no sandbox, no repository, a task whose own solution does not pass."""
         try:
             paths = check_patch(patch, row.patch)
             clash = sorted(paths & patched_paths(row.test_patch)) if row.test_patch else []
@@ -140,8 +140,8 @@ class Evaluator:
             verdict = _verdict(row, plain)
         if not verdict.resolved:
             raise EnvError(
-                f"{row.instance_id}: its accepted solution does not pass its tests here ({verdict.reason}): is SWE_PYTHON="
-                f"{self.runner.python} an environment with what {row.repo} needs? {plain.output[-800:]}"
+                f"{row.instance_id}: its accepted solution does not pass its tests here ({verdict.reason}): is "
+                f"SWE_PYTHON={self.runner.python} an environment with what {row.repo} needs? {plain.output[-800:]}"
             )
         return Accepted(False, {}, plain.seconds)
 

@@ -3,15 +3,17 @@
     python -I harness.py < {"key": "9f…", "files": ["tests/test_core.py"], "pythonpath": ["."], "watched": {…}}
 
 The interpreter is the task's, with pytest and nothing of this project. What is trusted here is imported before the
-repository is on sys.path. Reports go through the pipe $REPORT_FD, one JSON object a line, signed with a key that is read
-once; what is printed counts for nothing. This does not make them true: code under test lives in the same process. It
-makes forging hard; that a forger is found out is the work of wrong tests (decoys.py).
+repository is on sys.path. Reports go through the pipe $REPORT_FD, one JSON object a line, signed with a key that is
+read once; what is printed counts for nothing. This does not make them true: code under test lives in the same process.
+It makes forging hard; that a forger is found out is the work of wrong tests (decoys.py).
 
     {"n": 3, "id": "tests/test_core.py::test_hi", "outcome": "passed", "sites": {"4": [1, 0]}}
 
 "sites" counts how often each assertion (`with __site__(4): assert …`) held and failed. A failed assertion does not end
 its test, in a right test no more than in a wrong one, so that neither can be told from the other by trying.
 """
+
+# ruff: noqa: PTH  (no more is imported than must be)
 
 import hashlib
 import hmac
@@ -127,7 +129,7 @@ class Site:
 
 
 def wrong(value, place=0):
-    """A value like this one, but another: a number, a letter, an item is changed. What cannot be changed is replaced."""
+    """A value like this one, but another: a number, a letter, an item is changed; what has none is replaced."""
     if isinstance(value, bool) or value is None:
         return not value
     if isinstance(value, (int, float, complex)):

@@ -104,7 +104,7 @@ class TestRunner:
 
 @cache
 def python_folders(python: Path) -> tuple[Path, ...]:
-    """The folders that this interpreter needs in the sandbox. Raises SettingsError where it is none, or has no pytest."""
+    """The folders that this interpreter needs in the sandbox. Raises SettingsError where it has no pytest."""
     try:
         done = subprocess.run([str(python), "-I", "-c", _ASK], capture_output=True, text=True, timeout=60)
     except OSError as error:
