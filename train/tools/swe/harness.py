@@ -48,10 +48,10 @@ def main():
     spec = json.loads(sys.stdin.buffer.readline())
     descriptor = os.dup(int(os.environ.pop("REPORT_FD")))
     os.environ[PLUGIN_AUTOLOAD] = "1"
-    import _pytest.assertion.rewrite  # noqa: F401
-    import _pytest.python  # noqa: F401
-    import _pytest.reports  # noqa: F401
-    import _pytest.runner  # noqa: F401
+    import _pytest.assertion.rewrite
+    import _pytest.python
+    import _pytest.reports
+    import _pytest.runner
     import _pytest.unittest  # noqa: F401
     import pytest
 
@@ -194,7 +194,7 @@ def auditor(watched, tests, emit):
         """The changed file, or text, whose code asks; None where it is anybody else."""
         while frame is not None:
             name = frame.f_code.co_filename
-            if name in files or name.startswith("<") and not name.startswith("<frozen"):
+            if name in files or (name.startswith("<") and not name.startswith("<frozen")):
                 return name
             if not name.startswith(library) or os.path.basename(name) not in LENDERS:
                 return None
