@@ -86,7 +86,8 @@ class Box:
 class Bubblewrap:
     """Sandboxes of this machine: at most `slots` run at a time, over all processes; default: one per core.
 
-    `read_only` are folders that programs need besides /usr, such as a Python installation.
+    `read_only` are folders that programs need besides /usr, such as a Python installation. Sandboxes that stay for long
+    count their slots from another `first_slot`: who waits for a short one then never waits for those.
     """
 
     def __init__(self, read_only: Sequence[Path] = (), slots: int | None = None, first_slot: int = 0) -> None:
