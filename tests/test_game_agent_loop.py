@@ -5,31 +5,22 @@ That the rollout's own servers and the trainer take its outputs is in test_game_
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import hydra
 import pytest
-from omegaconf import DictConfig, OmegaConf
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
-from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, DictConfigWrap, ToolListWrap
-from verl.utils.dataset.rl_dataset import get_dataset_class
-from verl.workers.rollout.replica import TokenOutput
+from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
 
+from agent_loop_stage import AgentLoopStage, Server, check_masks
 from env_adapter import EnvError
-from verl_stage import compose_config
 
 ROOT = Path(__file__).parent.parent
 LOOPS = ROOT / "train/config/agent_loop/openspiel_game.yaml"
-
-# What a policy says to a prompt: any number of replies are asked for, one after the other.
-Policy = Callable[[str], str]
 
 
 @pytest.fixture(scope="module")
@@ -52,79 +43,13 @@ def first_legal(prompt: str) -> str:
     return legal(prompt)[0]
 
 
-class Server:
-    """What an agent loop knows of the rollout; it keeps what it was asked and what it gave."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, policy: Policy, end: str = "<|im_end|>") -> None:
-        self.tokenizer, self.policy, self.end = tokenizer, policy, end
-        self.asked: list[tuple[str, list[int], list[int], list[float]]] = []
-        self.step = 0
-
-    async def generate(
-        self, request_id: str, *, prompt_ids: list[int], sampling_params: dict[str, Any], priority: int
-    ) -> TokenOutput:
-        await asyncio.sleep(0)
-        reply = self.policy(self.tokenizer.decode(prompt_ids))
-        ids = self.tokenizer.encode(reply + self.end, add_special_tokens=False) if reply != "no token" else []
-        ids = ids[: sampling_params["max_tokens"]]
-        log_probs = [-1.0 / (1000 * len(self.asked) + place + 1) for place in range(len(ids))]
-        self.asked.append((request_id, list(prompt_ids), ids, log_probs))
-        self.step += 1
-        return TokenOutput(
-            token_ids=ids,
-            log_probs=log_probs,
-            stop_reason="completed",
-            num_preempted=1,
-            extra_fields={"min_global_steps": self.step, "max_global_steps": self.step},
-        )
-
-
-class Stage:
-    """verl's side: the config, the dataset's rows, and sessions."""
+class Stage(AgentLoopStage):
+    """Games, by default of tic-tac-toe."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, directory: Path, **settings: Any) -> None:
-        self.tokenizer = tokenizer
-        self.config: DictConfig = compose_config("data.custom_cls.config.env=openspiel", "data.train_batch_size=4")
         settings = {"mode": "game", "game_types": "tic_tac_toe"} | settings
-        OmegaConf.set_struct(self.config, False)
-        self.config.data.custom_cls.config.adapter_config = settings
+        super().__init__(tokenizer, "openspiel", settings, LOOPS, directory)
         self.config.data.max_prompt_length, self.config.data.max_response_length = 600, 900
-        self.config.trainer.default_local_dir = str(directory)
-
-    def row(self, index: int = 0, step: int = 1, split: str = "train") -> dict[str, Any]:
-        dataset = get_dataset_class(self.config.data)([split], self.tokenizer, self.config.data)
-        return {**dataset[index], "global_steps": step, "session_id": 0, "uid": "a"}
-
-    def session(
-        self, policy: Policy, row: dict[str, Any] | None = None, **loop: Any
-    ) -> tuple[list[AgentLoopOutput], Server]:
-        server = Server(self.tokenizer, policy, loop.pop("end", "<|im_end|>"))
-
-        (outputs,) = self.sessions(server, [row or self.row()], **loop)
-        return outputs, server
-
-    def sessions(self, server: Server, rows: list[dict[str, Any]], **loop: Any) -> list[list[AgentLoopOutput]]:
-        """All at once, as verl's worker runs them."""
-        (entry,) = OmegaConf.load(LOOPS)
-
-        async def run(row: dict[str, Any]) -> list[AgentLoopOutput]:
-            agent_loop = hydra.utils.instantiate(
-                config=OmegaConf.merge(entry, loop),
-                trainer_config=DictConfigWrap(self.config),
-                server_manager=server,
-                tokenizer=self.tokenizer,
-                processor=None,
-                hf_model_type="llama",
-                dataset_cls=None,
-                data_config=DictConfigWrap(self.config.data),
-                tools=ToolListWrap([]),
-            )
-            return await agent_loop.run({"temperature": 1.0, "logprobs": True}, **row)
-
-        async def run_all() -> list[list[AgentLoopOutput]]:
-            return await asyncio.gather(*map(run, rows))
-
-        return asyncio.run(run_all())
 
     def games(self) -> list[dict[str, Any]]:
         file = Path(self.config.trainer.default_local_dir) / "games.jsonl"
@@ -162,22 +87,7 @@ def test_masks_and_log_probs_are_those_of_the_sampled_tokens(tic_tac_toe: Stage)
         (lambda prompt: f"I say\n**Answer: {first_legal(prompt)}**", ""),
     ]:
         outputs, server = tic_tac_toe.session(policy, end=end)
-        asked = iter(server.asked)
-        for output in outputs:
-            assert len(output.response_ids) == len(output.response_mask) == len(output.response_logprobs)
-            place = 0
-            while place < len(output.response_ids):
-                if not output.response_mask[place]:
-                    assert output.response_logprobs[place] == 0
-                    place += 1
-                    continue
-                _, prompt_ids, ids, log_probs = next(asked)
-                assert output.prompt_ids + output.response_ids[:place] == prompt_ids
-                assert output.response_ids[place : place + len(ids)] == ids
-                assert output.response_logprobs[place : place + len(ids)] == log_probs
-                assert output.response_mask[place : place + len(ids)] == [1] * len(ids)
-                place += len(ids)
-        assert next(asked, None) is None
+        check_masks(outputs, server)
 
 
 def test_a_thinking_policy_gives_a_row_for_each_turn_all_with_the_same_reward(tic_tac_toe: Stage) -> None:
