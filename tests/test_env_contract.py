@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from env_adapter import REGISTRY, Challenge, EnvAdapter, EnvError, SettingsError, get_env_adapter
+from swe_toy import ToySettings
 from task_split import SPLITS, split_task_ids
 
 TOOLS = Path(__file__).parents[1] / "train" / "tools"
@@ -56,6 +57,12 @@ CONTRACTS = {
             "num_tasks": 112,
         },
         scored_ids=28,
+    ),
+    # Every answer with a patch in it is judged in the sandbox.
+    "swe-synth": Contract(
+        config=ToySettings(8),
+        reward_settings={"limits": {"wall_s": 50}, "max_sandboxes": 1},
+        scored_ids=2,
     ),
 }
 

@@ -36,6 +36,10 @@ class SettingsError(ValueError):
     """A setting that the user can mend: the message names it, its value and what is accepted."""
 
 
+class NotHere(SettingsError):
+    """Something that this machine lacks or cannot reach, such as a hub or a sandbox: a dry run can do without it."""
+
+
 @dataclass(frozen=True)
 class Challenge:
     """One task, complete: nothing else is needed to show it to a model or to score an answer to it."""
@@ -143,6 +147,7 @@ REGISTRY: dict[str, str] = {
     "lgc-v2": "lgc_v2_adapter:LogicAdapter",
     "openspiel": "openspiel_adapter:OpenSpielAdapter",
     "reasoning-gym": "reasoning_gym_adapter:ReasoningGymAdapter",
+    "swe-synth": "swe_synth_adapter:SweSynthAdapter",
 }
 _SPELLINGS = {
     "lgc_v2": "lgc-v2",
@@ -151,6 +156,8 @@ _SPELLINGS = {
     "open_spiel": "openspiel",
     "open-spiel": "openspiel",
     "reasoning_gym": "reasoning-gym",
+    "swe_synth": "swe-synth",
+    "swesynth": "swe-synth",
 }
 
 

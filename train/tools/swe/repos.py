@@ -49,6 +49,7 @@ class RepoCache:
         self.directory = Path(directory).expanduser().absolute()
         self.fetch = fetch
         self.base_url = base_url.rstrip("/")
+        self._known: dict[tuple[str, str], Path] = {}
 
     def checkout(self, repo: str, commit: str, into: Path) -> None:
         """Write the files of one commit, and nothing of the history, into an existing empty directory.
@@ -94,9 +95,12 @@ class RepoCache:
 
     def with_commit(self, repo: str, commit: str) -> Path:
         """The git directory of a repository that has the commit, fetched where it must be."""
+        if git_dir := self._known.get((repo, commit)):
+            return git_dir
         git_dir = self._find(repo) or self._get(repo)
         if not _has_commit(git_dir, commit):
             self._get_commit(repo, commit, git_dir)
+        self._known[repo, commit] = git_dir
         return git_dir
 
     def _find(self, repo: str) -> Path | None:
