@@ -30,6 +30,7 @@ SFT_PROFILES = sorted(path.stem for path in (CONFIG / "sft_profile").glob("*.yam
 # recipe, the verl config that it extends, environment, overrides
 CASES = {
     **{f"lgc_v2-{p}-lora": ("lgc_v2", "ppo_trainer", {"PROFILE": p}, []) for p in GRPO_PROFILES},
+    **{f"swe_synth-{p}-lora": ("swe_synth", "ppo_trainer", {"PROFILE": p}, []) for p in GRPO_PROFILES},
     **{f"openspiel_game-{p}-lora": ("openspiel_game", "ppo_trainer", {"PROFILE": p}, []) for p in GRPO_PROFILES},
     **{f"openspiel-{p}-lora": ("openspiel", "ppo_trainer", {"PROFILE": p}, []) for p in GRPO_PROFILES},
     **{
@@ -125,7 +126,14 @@ def test_lora_leaves_out_the_head_and_the_embedding(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("recipe", "tuning"), [("openspiel", "lora"), ("openspiel", "full"), ("openspiel_game", "lora"), ("lgc_v2", "lora")]
+    ("recipe", "tuning"),
+    [
+        ("openspiel", "lora"),
+        ("openspiel", "full"),
+        ("openspiel_game", "lora"),
+        ("lgc_v2", "lora"),
+        ("swe_synth", "lora"),
+    ],
 )
 def test_verl_accepts_the_values_of_every_section(
     recipe: str, tuning: str, monkeypatch: pytest.MonkeyPatch, tiny: Path

@@ -5,8 +5,8 @@
 #   one_of ENABLE_LORA "${ENABLE_LORA:-1}" 0 1  # checks, before anything is downloaded or started
 #   run_in_group COMMAND…                       # and nothing stays behind
 #
-# machine.sh: GPUs, profile, verl, Ray, disk. grpo.sh: LoRA and back ends. sft.sh: what only SFT has. launch.sh: model,
-# run directory, dry run, the run itself.
+# machine.sh: GPUs, profile, verl, Ray, disk. grpo.sh: LoRA and back ends. sft.sh: what only SFT has. swe.sh: tasks of
+# software repair. launch.sh: model, run directory, dry run, the run itself.
 
 # The environment as it was: a dry run shows what was added.
 declare -A BEFORE=()
@@ -24,6 +24,8 @@ export VERITAS_ROOT
 . "$VERITAS_LIB/grpo.sh"
 # shellcheck source=sft.sh
 . "$VERITAS_LIB/sft.sh"
+# shellcheck source=swe.sh
+. "$VERITAS_LIB/swe.sh"
 # shellcheck source=cpu_env.sh
 . "$VERITAS_LIB/cpu_env.sh"
 

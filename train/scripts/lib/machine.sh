@@ -108,6 +108,11 @@ need_open_spiel() { need_module pyspiel "open_spiel==$(pinned open_spiel)"; }
 
 need_reasoning_gym() { need_module reasoning_gym "reasoning-gym==$(pinned reasoning-gym)"; }
 
+# Tests run with pytest of SWE_PYTHON; without one it is that of this environment.
+need_pytest() {
+    [[ ${SWE_BACKEND:-auto} == docker || -n ${SWE_PYTHON:-} ]] || need_module pytest pytest
+}
+
 # need_module MODULE REQUIREMENT: installs it where it is missing, and says so.
 need_module() {
     has_module "$1" && return
