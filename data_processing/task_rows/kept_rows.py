@@ -83,8 +83,8 @@ class KeptRows:
 
 
 @contextmanager
-def kept_rows(output: Path, arguments: Mapping[str, Any]) -> Iterator[KeptRows]:
-    """Yields the rows that a run with these arguments left, or none.
+def kept_rows(output: Path, arguments: Mapping[str, Any], what: str = "rows") -> Iterator[KeptRows]:
+    """Yields the rows that a run with these arguments left, or none. `what` is what the user is told is kept.
 
     Raises SettingsError where another run is at work on this output, and where rows of other arguments are in the way.
     """
@@ -114,7 +114,7 @@ def kept_rows(output: Path, arguments: Mapping[str, Any]) -> Iterator[KeptRows]:
                     path.unlink(missing_ok=True)
                     journal.unlink()
                 else:
-                    print(f"{kept.number} rows are kept: the same command goes on after them", file=sys.stderr)
+                    print(f"{kept.number} {what} are kept: the same command goes on after them", file=sys.stderr)
 
 
 @contextmanager

@@ -1,0 +1,3 @@
+"""synthesize_swe_tasks.py's machinery: where tasks come from (source_repo.py, layout.py), how they are made
+(operators.py, mutants.py, commits.py), what makes one valid (bench.py) and how it is told (statements.py).
+"""
