@@ -11,7 +11,8 @@ import pytest
 
 from env_adapter import EnvError, Score, SettingsError
 from sandbox.limits import Limits
-from swe.agent_dialogue import METRICS, AgentDialogue, AgentSettings
+from swe.agent_dialogue import METRICS, AgentDialogue
+from swe.agent_settings import AgentSettings
 from swe.agent_workplace import agents_sandbox, workplace
 from swe.mini_agent import opening
 from swe.test_runs import python_folders

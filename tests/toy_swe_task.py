@@ -6,10 +6,11 @@ task.row.problem_statement, task.repos, task.evaluator().evaluate(task.row, task
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sandbox.bubblewrap import Bubblewrap
@@ -62,6 +63,17 @@ class Task:
 
     def evaluator(self) -> Evaluator:
         return Evaluator(Bubblewrap(python_folders(PYTHON)), self.repos, PYTHON)
+
+
+def make_cache(directory: Path, number: int) -> Path:
+    """A cache_dir with so many tasks, which differ by their name and text."""
+    (directory / "repos").mkdir(parents=True)
+    row = make_task(directory / "repos").row
+    for index in range(number):
+        text = f"{row.problem_statement} It was seen {index} times."
+        task = replace(row, instance_id=f"toy__calc-{index}", problem_statement=text)
+        (directory / f"task_{index}.json").write_text(json.dumps(task.to_dict()))
+    return directory
 
 
 def make_task(directory: Path) -> Task:

@@ -34,17 +34,19 @@ import random
 import re
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from env_adapter import Challenge, EnvError, Score, SettingsError, parse_settings
 from sandbox.limits import Limits
+from swe import predictions
+from swe.agent_settings import AgentSettings
 from swe.backends import Judge, open_backend
 from swe.excerpts import fenced, lines_of
 from swe.patches import extract_patch
@@ -52,6 +54,9 @@ from swe.prompts import CHARACTERS_PER_TOKEN, messages, shown_paths
 from swe.repos import GITHUB, RepoCache
 from swe.row_source import RowSource
 from swe.rows import SweRow
+
+if TYPE_CHECKING:
+    from swe.agent_dialogue import AgentDialogue
 
 logger = logging.getLogger("swe-synth")
 
@@ -87,10 +92,17 @@ def _limits_of_text(value: Any) -> Any:
 MaybePath = Annotated[Path | None, BeforeValidator(_none_of_text)]
 
 
+def _agent_of_text(value: Any) -> Any:
+    value = json.loads(value or "{}") if isinstance(value, str) else value
+    return parse_settings(AgentSettings, value) if isinstance(value, Mapping) else value
+
+
 @dataclass(frozen=True)
 class SweSynthSettings:
     """Task i is the i-th of the numbers that `task_ids` or `task_id_range` give, in their order."""
 
+    mode: Literal["patch", "agent"] = "patch"
+    """patch: one answer, a diff. agent: the model works in the repository with shell commands, and submits a diff."""
     dataset_name: str = "princeton-nlp/SWE-bench_Lite"
     """A dataset of the hub, or a directory or file that `datasets` reads."""
     split: str = "test"
@@ -121,6 +133,8 @@ class SweSynthSettings:
     """Of one run of tests, such as {"wall_s": 120}."""
     max_sandboxes: Annotated[PositiveInt | None, BeforeValidator(_none_of_text)] = None
     """How many run at a time on a machine, over all processes; default: one for each core."""
+    agent: Annotated[AgentSettings, BeforeValidator(_agent_of_text)] = field(default_factory=AgentSettings)
+    """mode=agent, such as {"steps": 30}: swe/agent_settings.py."""
 
 
 class SweSynthAdapter:
@@ -158,6 +172,15 @@ class SweSynthAdapter:
             place = self.settings.cache_dir if self.source.has_own_tasks else self.settings.dataset_name
             raise SettingsError(f"{place} holds no task: data_processing/synthesize_swe_tasks.py makes some")
         return numbers
+
+    @property
+    def agent_loop(self) -> str | None:
+        """The agent loop that works on its tasks turn by turn, or None where a task is one question and one answer."""
+        return "swe_agent" if self.settings.mode == "agent" else None
+
+    @property
+    def dialogues_at_once(self) -> int:
+        return self.settings.agent.at_once
 
     def num_tasks(self) -> int:
         return len(self._numbers)
@@ -211,26 +234,47 @@ class SweSynthAdapter:
             raise IndexError(f"task id {task_id} is outside 0 … {self.num_tasks() - 1}")
         number = self._numbers[task_id]
         row = self.source.row(number)
-        chat = messages(
-            row,
-            self.repos,
-            self.settings.prompt_tokens,
-            distractors=self.settings.distractors,
-            include_hints=self.settings.include_hints,
-            characters_per_token=self.settings.characters_per_token,
-        )
+        if self.agent_loop:
+            # Imported here: mini-swe-agent is needed only by those who use it.
+            from swe.mini_agent import opening
+
+            chat = opening(row.problem_statement, self.settings.agent.config)
+        else:
+            chat = messages(
+                row,
+                self.repos,
+                self.settings.prompt_tokens,
+                distractors=self.settings.distractors,
+                include_hints=self.settings.include_hints,
+                characters_per_token=self.settings.characters_per_token,
+            )
         return Challenge(self.name, task_id, chat, {"task_type": row.repo, "task_number": number, "row": row.to_dict()})
 
     def evaluate(self, response: str, challenge: Challenge) -> Score:
         """Metrics: `resolved`, which is the reward, 1 or 0; `answered` (there is a patch), `applied`, the shares
         `fail_to_pass` and `pass_to_pass`, and `tampered` (it tried to pass by a trick).
         """
-        row = _row_of(challenge)
-        patch = extract_patch(response)
+        return self._score_of(_row_of(challenge), extract_patch(response))
+
+    def dialogue(self, challenge: Challenge) -> AgentDialogue:
+        """A session of mini-swe-agent on a task (mode=agent). Metrics: those of `evaluate`, and the session's own."""
+        from swe.agent_dialogue import begin_task
+
+        settings = self.settings
+        return begin_task(_row_of(challenge), self.repos, self.python, settings.limits, self._score_of, settings.agent)
+
+    def exports(self, model: str, answers: Iterable[tuple[Challenge, str]]) -> dict[str, str]:
+        """Files for other tools, name → text: the patches as SWE-bench's own take them. What an agent has submitted is
+        a patch as it is."""
+        patch_of = (lambda text: text) if self.agent_loop else extract_patch
+        patches = ((_row_of(challenge).instance_id, patch_of(answer)) for challenge, answer in answers)
+        return {predictions.FILE: predictions.predictions_text(model, patches)}
+
+    def _score_of(self, row: SweRow, patch: str) -> Score:
         if not patch or not _is_text(patch):
             return _score(answered=bool(patch))
         # The answers to one prompt are often the same patch.
-        key = sha256(json.dumps([challenge.extra["row"], patch], sort_keys=True).encode()).digest()
+        key = sha256(json.dumps([row.to_dict(), patch], sort_keys=True).encode()).digest()
         score = self._scores.get(key)
         if score is None:
             score = self._judged(row, patch)

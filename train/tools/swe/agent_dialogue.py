@@ -1,6 +1,6 @@
 """Mending a repository turn by turn, as a dialogue (env_adapter.Dialogue): mini-swe-agent asks, a model answers.
 
-    dialogue = AgentDialogue("clamp returns …", functools.partial(workplace, row, …), judge, AgentSettings(steps=30))
+    dialogue = begin_task(row, repos, python, Limits(), judge, AgentSettings(steps=30))
     dialogue.advance()                             # begins; from then on, runs the command of the last reply
     while not dialogue.over:
         dialogue.answer(model(dialogue.messages))  # "…```mswea_bash_command\\nls\\n```"
@@ -14,19 +14,20 @@ or no room left, or a sandbox that its commands have broken. No history is forgo
 
 from __future__ import annotations
 
+import functools
 import queue
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from pydantic import PositiveInt
-from pydantic.dataclasses import dataclass
-
 from env_adapter import Score
-from swe.agent_workplace import SandboxEnvironment
+from sandbox.limits import Limits
+from swe.agent_settings import AgentSettings
+from swe.agent_workplace import SandboxEnvironment, agents_sandbox, workplace
 from swe.mini_agent import (
-    DEFAULT_CONFIG,
     InterruptAgentFlow,
     Message,
     PolicyModel,
@@ -36,22 +37,32 @@ from swe.mini_agent import (
     new_agent,
     opening,
 )
+from swe.repos import RepoCache
+from swe.rows import SweRow
+from swe.test_runs import python_folders
 
 METRICS = ("submitted", "steps", "format_errors", "timeouts", "no_room", "sandbox_lost")
 
 
-@dataclass(frozen=True)
-class AgentSettings:
-    steps: PositiveInt = 50
-    """Replies of the model."""
-    command_s: PositiveInt = 60
-    """Seconds of one command."""
-    session_s: PositiveInt = 3600
-    """Seconds from the first command to the end, the model's own time included."""
-    format_errors: PositiveInt = 3
-    """Replies in a row without exactly one command, after which the session ends."""
-    config: str = DEFAULT_CONFIG
-    """The prompts: a configuration that mini-swe-agent has, or a YAML file of that kind."""
+def begin_task(
+    row: SweRow,
+    repos: RepoCache,
+    python: Path,
+    limits: Limits,
+    judge: Callable[[SweRow, str], Score],
+    settings: AgentSettings,
+) -> AgentDialogue:
+    """The dialogue of a task. `limits` are those of the sandbox, but for its time, which is `settings.session_s`.
+
+    Raises SettingsError for a Python that cannot be used and for a configuration that cannot.
+    """
+    sandbox = agents_sandbox(_folders(python))
+    whole = replace(limits, wall_s=settings.session_s)
+    place = functools.partial(workplace, row, repos, sandbox, python, whole, settings.command_s)
+    return AgentDialogue(row.problem_statement, place, functools.partial(judge, row), settings)
+
+
+_folders = functools.cache(python_folders)
 
 
 class AgentDialogue:

@@ -34,10 +34,10 @@ from minisweagent.models.utils.actions_text import format_observation_messages, 
 
 from answer_text import after_thinking
 from env_adapter import SettingsError
+from swe.agent_settings import DEFAULT_CONFIG
 
 Message = dict[str, str]
 
-DEFAULT_CONFIG = "swebench_backticks"
 ACTION = r"```mswea_bash_command\s*\n(.*?)\n```"
 SYSTEM = {"system": "Linux", "release": "", "version": "", "machine": ""}
 """What a prompt may say of the machine: a task is the same on all of them."""
