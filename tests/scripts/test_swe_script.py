@@ -100,7 +100,7 @@ def test_the_run_is_named_by_its_tasks(repo: Checkout, tasks: str) -> None:
         ([], {"SWE_MAX_SANDBOXES": "0"}, "at least 1"),
         ([], {"SWE_PROMPT_TOKENS": "many"}, "at least 1"),
         ([], {"SWE_PYTHON": "/no/python"}, "SWE_PYTHON=/no/python is not there"),
-        ([], {"SWE_PYTHON": "/bin/true"}, "SWE_PYTHON=/bin/true"),
+        ([], {"SWE_PYTHON": "/bin/false"}, "SWE_PYTHON=/bin/false must have pytest"),
         ([], {"SWE_SYNTH_CACHE_DIR": "/bin/true"}, "is not a directory"),
         ([], {"SWE_SYNTH_TASK_IDS": "1,2", "SWE_SYNTH_TASK_ID_RANGE": "0:3"}, "only one of them"),
         (["3:3"], {}, "task_id_range=3:3 is empty"),
@@ -128,7 +128,7 @@ def test_a_machine_that_cannot_run_tests_is_told_so_before_a_model_is_fetched(re
     result = repo.script(SCRIPT, SWE_SYNTH_CACHE_DIR=tasks, AGENT_MODEL_REPO_ID="an-org/a-model")
     assert result.returncode == 2
     (line,) = error_lines(result)
-    assert "nothing here can run tests" in line and "bwrap: " in line
+    assert "can run tests here" in line and "bwrap: " in line
     assert not (repo.root / "train/models").exists()
 
 
