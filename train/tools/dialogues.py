@@ -5,7 +5,7 @@
 In every round each task that waits for the model is asked, all in one batch; then all go on until the model is asked
 again, in threads: opponents think while others do. An adapter whose dialogues hold something dear, such as a sandbox,
 says how many may go on at a time: `dialogues_at_once`. The rows are those of answers.jsonl (`evaluation_results`), with
-the whole chat as the response.
+the whole chat as the response, and what was handed in at its end, such as a patch, as the submission.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ class _Task:
             "sample": self.sample,
             "messages": self.challenge.messages,
             "response": "\n\n".join(f"{each['role']}: {each['content']}" for each in self.dialogue.transcript),
+            **({"submission": self.dialogue.submission} if hasattr(self.dialogue, "submission") else {}),
             "score": score.value if score else None,
             "metrics": dict(score.metrics) if score else {},
             "finish_reason": "length" if cut else "stop",

@@ -118,6 +118,10 @@ class Dialogue(Protocol):
 
 @runtime_checkable
 class EnvAdapter(Protocol):
+    """An adapter may also have `agent_loop` and `dialogue` (see Dialogue), and `exports(model, answers)`: files for
+    other tools, name → text, that an evaluation writes beside its results; answers are pairs (challenge, text).
+    """
+
     name: str
 
     def num_tasks(self) -> int:

@@ -84,6 +84,16 @@ def score_answers(
     return rows
 
 
+def exports_of(adapter: EnvAdapter, model: str, challenges: Sequence[Challenge], rows: list[dict[str, Any]]) -> dict:
+    """Files for other tools that the environment makes of the first answer to each task, name → text; {} for most."""
+    if not hasattr(adapter, "exports"):
+        return {}
+    first = {row["task_id"]: row for row in reversed(rows) if row["sample"] == 0}
+    answers = [(challenge, first[challenge.task_id]) for challenge in challenges]
+    texts = [(each, "" if row["error"] else row.get("submission", row["response"])) for each, row in answers]
+    return adapter.exports(model, texts)
+
+
 def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Means with intervals, and counts. Raises EnvError when no answer has a score."""
     tasks = group_by_task(rows)
@@ -176,7 +186,7 @@ def run(args: argparse.Namespace, model: ChatModel) -> dict[str, Any]:
         "versions": versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    write_evaluation(args.output, rows, summary)
+    write_evaluation(args.output, rows, summary, exports_of(adapter, model.name, challenges, rows))
     return summary
 
 

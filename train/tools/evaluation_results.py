@@ -4,6 +4,8 @@
                     "metrics": {"legal": 1.0}, "finish_reason": "stop", "tokens": 2, "error": null, "group": "hex"}
     summary.json    {"reward": {"mean": 0.53, "low": 0.47, "high": 0.59, "n": 64}, "metrics": {…}, "model": …, …}
 
+Beside them is what the environment itself writes for other tools, such as preds.json of swe-synth.
+
 An answer with an `error` has no score: a fault of the server or of the environment is not a wrong answer.
 """
 
@@ -11,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -129,13 +131,18 @@ def compare(before: Evaluation, after: Evaluation) -> Comparison:
     return Comparison(gains, pairs, len(first) + len(second) - 2 * len(pairs))
 
 
-def write_evaluation(directory: Path, rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
-    """Writes both files; summary.json comes last, so where it is, the answers beside it are its own."""
+def write_evaluation(
+    directory: Path, rows: list[dict[str, Any]], summary: dict[str, Any], exports: Mapping[str, str] | None = None
+) -> None:
+    """Writes both files, and `exports`, name → text; summary.json comes last: where it is, the others are its own."""
     with atomic_file(directory / "answers.jsonl") as temporary, temporary.open("w", encoding="ascii") as file:
         # ASCII escapes, because an answer can hold what UTF-8 cannot, such as half of a surrogate pair.
         file.writelines(json.dumps(row) + "\n" for row in rows)
         file.flush()
         (directory / "summary.json").unlink(missing_ok=True)
+    for name, text in (exports or {}).items():
+        with atomic_file(directory / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     with atomic_file(directory / "summary.json") as temporary:
         temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="ascii")
 
