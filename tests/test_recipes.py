@@ -30,6 +30,7 @@ SFT_PROFILES = sorted(path.stem for path in (CONFIG / "sft_profile").glob("*.yam
 # recipe, the verl config that it extends, environment, overrides
 CASES = {
     **{f"lgc_v2-{p}-lora": ("lgc_v2", "ppo_trainer", {"PROFILE": p}, []) for p in GRPO_PROFILES},
+    **{f"swe_agent-{p}-lora": ("swe_agent", "ppo_trainer", {"PROFILE": p}, []) for p in GRPO_PROFILES},
     **{f"swe_synth-{p}-lora": ("swe_synth", "ppo_trainer", {"PROFILE": p}, []) for p in GRPO_PROFILES},
     **{f"openspiel_game-{p}-lora": ("openspiel_game", "ppo_trainer", {"PROFILE": p}, []) for p in GRPO_PROFILES},
     **{f"openspiel-{p}-lora": ("openspiel", "ppo_trainer", {"PROFILE": p}, []) for p in GRPO_PROFILES},
@@ -133,6 +134,7 @@ def test_lora_leaves_out_the_head_and_the_embedding(name: str) -> None:
         ("openspiel_game", "lora"),
         ("lgc_v2", "lora"),
         ("swe_synth", "lora"),
+        ("swe_agent", "lora"),
     ],
 )
 def test_verl_accepts_the_values_of_every_section(

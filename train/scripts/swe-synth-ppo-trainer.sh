@@ -16,6 +16,8 @@
 #   SWE_BACKEND=auto|bwrap|docker  where tests run; SWE_MAX_SANDBOXES at a time
 #   SWE_PYTHON                the Python with what the repositories need, and pytest
 #   SWE_PROMPT_TOKENS         how much of the repository is shown
+#   SWE_MODE=patch|agent      patch: one answer; agent: turn by turn, as mini-swe-agent (train/config/swe_agent.yaml)
+#   SWE_AGENT_STEPS, SWE_ANSWER_TOKENS, SWE_COMMAND_SECONDS   an agent's turns, tokens of one, time of a command
 #   AGENT_MODEL_REPO_ID   a hub id, downloaded to train/models, or a local directory
 #   ENABLE_LORA=0|1       1: LoRA; 0: all weights. LORA_RANK, LORA_ALPHA, LORA_EXCLUDE_MODULES, LORA_ADAPTER_PATH
 #   LEARNING_RATE         in place of the recipe's
@@ -41,4 +43,6 @@ split_arguments "$@"
 one_of DRY_RUN "${DRY_RUN:=0}" 0 1
 choose_swe_tasks "${chosen[@]}"
 choose_swe_backend
-train_grpo swe_synth "$(swe_run_name)" need_pytest
+recipe=$(swe_recipe) || exit
+if [[ $recipe == swe_agent ]]; then need=need_agent; else need=need_pytest; fi
+train_grpo "$recipe" "$(swe_run_name)" "$need"

@@ -135,7 +135,7 @@ def check_agent_loop(config: DictConfig, env: str, wanted: str | None) -> None:
     if agent.default_agent_loop != (wanted or ONE_ANSWER):
         raise RecipeError(
             f"the tasks of env {env} need the agent loop {wanted or ONE_ANSWER}, and default_agent_loop is "
-            f"{agent.default_agent_loop}: whole games take GAME_MODE=game, single decisions GAME_MODE=state"
+            f"{agent.default_agent_loop}: games take GAME_MODE=game or state, software repair SWE_MODE=agent or patch"
         )
     if not wanted:
         return
@@ -148,8 +148,9 @@ def check_agent_loop(config: DictConfig, env: str, wanted: str | None) -> None:
         ) from error
     if answer_tokens > config.data.max_response_length:
         raise RecipeError(
-            f"GAME_ANSWER_TOKENS={answer_tokens} is more than data.max_response_length="
-            f"{config.data.max_response_length}, which holds the turns of a game: raise one or lower the other"
+            f"answer_tokens={answer_tokens} of {wanted} (GAME_ANSWER_TOKENS, SWE_ANSWER_TOKENS) is more than "
+            f"data.max_response_length={config.data.max_response_length}, which holds the turns of a task: raise one or "
+            "lower the other"
         )
 
 

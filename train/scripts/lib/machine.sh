@@ -113,6 +113,11 @@ need_pytest() {
     [[ ${SWE_BACKEND:-auto} == docker || -n ${SWE_PYTHON:-} ]] || need_module pytest pytest
 }
 
+need_agent() {
+    need_pytest
+    need_module minisweagent "mini-swe-agent==$(pinned mini-swe-agent)"
+}
+
 # need_module MODULE REQUIREMENT: installs it where it is missing, and says so.
 need_module() {
     has_module "$1" && return

@@ -49,6 +49,18 @@ choose_swe_backend() {
     export SWE_PYTHON=$python
 }
 
+# The recipe: one patch for each task, or an agent that works on it turn by turn.
+swe_recipe() {
+    local name
+    one_of SWE_MODE "${SWE_MODE:-patch}" patch agent
+    for name in SWE_AGENT_STEPS SWE_ANSWER_TOKENS SWE_COMMAND_SECONDS; do
+        [[ -n ${!name:-} ]] || continue
+        [[ ${SWE_MODE:-patch} == agent ]] || die "$name=${!name} would be ignored with one patch for each task: set SWE_MODE=agent, or unset it"
+        whole_number "$name" "${!name}" 1
+    done
+    if [[ ${SWE_MODE:-patch} == agent ]]; then printf swe_agent; else printf swe_synth; fi
+}
+
 # Names the run: the directory of the tasks, or the dataset.
 swe_run_name() {
     local name=${SWE_SYNTH_CACHE_DIR:-${SWE_SYNTH_DATASET_NAME:-tasks}}
