@@ -97,7 +97,7 @@ show_command() {
     while IFS= read -r name; do
         if [[ ${BEFORE[$name]-} == "${!name}" ]] && ! grep -qx "$name" <<<"$documented"; then continue; fi
         if is_secret "$name"; then
-            printf "  %s='***' \\\n" "$name"
+            printf '  %s=%s \\\n' "$name" "'***'"
         else
             printf '  %s=%q \\\n' "$name" "${!name}"
         fi
