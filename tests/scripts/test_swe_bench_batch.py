@@ -1,9 +1,12 @@
-"""swe-bench-batch.sh: the commands for mini-swe-agent and sb-cli. Both are stand-ins that write down what they are asked;
-that the real ones take these arguments is a slow test, where they are installed.
+"""swe-bench-batch.sh: the commands for mini-swe-agent and sb-cli.
+
+Both are stand-ins that write down what they are asked. That the real ones take these arguments is a slow test, which
+installs them.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -50,7 +53,7 @@ def asked(repo: Checkout, name: str) -> list[str]:
 
 
 def option(words: list[str], name: str) -> list[str]:
-    return [after for before, after in zip(words, words[1:], strict=False) if before == name]
+    return [after for before, after in itertools.pairwise(words) if before == name]
 
 
 def test_predictions_are_made_by_mini_swe_agent(repo: Checkout) -> None:
@@ -176,7 +179,7 @@ def test_predictions_that_cannot_be_submitted_are_refused(repo: Checkout, text: 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_real_programs_take_these_arguments(repo: Checkout) -> None:
-    """They are installed as a user's would be; then --help at the end of the very command line shows that it is read."""
+    """Installed as a user's are. Each reads its options from the left and stops at the last one, which it lacks."""
     for action, program in (("predict", "mini-extra"), ("submit", "sb-cli")):
         variables = {"MINI_EXTRA": None, "SB_CLI": None, "SWEBENCH_API_KEY": "a-key"}
         file = repo.home / "preds.json"
@@ -185,7 +188,7 @@ def test_the_real_programs_take_these_arguments(repo: Checkout) -> None:
         merged |= {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "UV_"))}
         result = subprocess.run(
             ["bash", str(repo.root / SCRIPT), action, "--help-is-no-option"],
-            env=merged | {"SWE_BENCH_PREDICTIONS": str(file)},
+            env=merged | {"SWE_BENCH_PREDICTIONS": str(file), "COLUMNS": "200"},
             capture_output=True,
             text=True,
             timeout=800,
