@@ -53,7 +53,9 @@ class Failure:
         path, _, names = test.partition("::")
         if not names or self.name == path:
             return self.name == path
-        return self.name == names.replace("::", ".") and (not self.files or path in self.files)
+        if self.name != names.replace("::", "."):
+            return False
+        return path in self.files or (not self.files and bool(self.error))
 
 
 def find_failures(output: str) -> list[Failure]:
