@@ -115,7 +115,7 @@ class Bubblewrap:
                 box.process.stdin.close()
             output, report = _read_both(box, limits.output_kb << 10)
             box.process.wait()
-        if box.ended == "exit" and not report and b"bwrap: " in output[:6]:
+        if box.ended == "exit" and not report and output.startswith((b"bwrap: ", b"setpriv: ")):
             raise EnvError(f"bubblewrap could not make a sandbox: {output[:500].decode(errors='replace')}")
         return Finished(box.ended, box.process.returncode, output, report, time.monotonic() - started)
 

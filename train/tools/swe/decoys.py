@@ -159,6 +159,8 @@ class _Writer:
             return self._text(call)
         literal = [argument for argument in reversed(arguments) if _leaves(argument)]
         expected = literal[0] if literal else arguments[-1]
+        if _calls_one_of(call, ("assertIn", "assertNotIn")):
+            expected = arguments[0]
         start = self._span(call)[0]
         left, right = self._span(expected)
         text = self._text(call)
@@ -173,7 +175,8 @@ class _Writer:
         start, texts = self._span(expected)[0], []
         for leaf in [*leaves[::step][: MAX_VARIANTS - 1], leaves[-1]][: len(leaves)]:
             left, right = self._span(leaf)
-            texts.append(f"({text[: left - start]}{_wrong_literal(leaf)}{text[right - start :]})")
+            lines = "\n" * self.source.count("\n", left, right)  # a text can be written over several
+            texts.append(f"({text[: left - start]}{_wrong_literal(leaf)}{lines}{text[right - start :]})")
         return list(dict.fromkeys(texts))
 
     def _site(self) -> str:
@@ -242,7 +245,8 @@ def _wrong_literal(leaf: ast.Constant) -> str:
     if isinstance(value, bool) or value is None:
         return repr(not value)
     if isinstance(value, int | float | complex):
-        return repr(value + 1)
+        # A large float is its own neighbour; 1e999 is written for infinity.
+        return repr(value + 1 if value + 1 != value else -value).replace("inf", "1e999")
     if isinstance(value, bytes):
         return repr(value + b"q")
     assert isinstance(value, str)

@@ -18,14 +18,14 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from env_adapter import EnvError
 from sandbox.bubblewrap import Bubblewrap
 from sandbox.limits import Limits
 from swe.decoys import FIRST_SITE_OF_FILE, two_forms
-from swe.grading import GOOD, Guards, guards_of, unguarded
+from swe.grading import Guards, guards_of, unguarded
 from swe.harness import FRAME_ATTRIBUTES, PEEKS
 from swe.patches import PatchError, apply_patch, check_patch, patched_paths
 from swe.repos import RepoCache
@@ -60,6 +60,8 @@ class Accepted:
     instrumented: bool
     """Whether its tests pass with their assertions counted: else they are run as they are, without wrong forms."""
     guards: Guards
+    expected: dict[str, str]
+    """Tests that do not pass with it either, but fail as their authors expect (xfailed)."""
     seconds: float
 
 
@@ -92,31 +94,29 @@ class Evaluator:
                 raise PatchError(f"the test file {clash[0]}")
         except PatchError as error:
             return Verdict(False, f"patch refused: {error}")
-        accepted = self._accepted_of(row)
         with self._tree(row) as tree:
             watched = _watched(tree, paths, row.patch)
             try:
                 apply_patch(tree, patch)
             except PatchError as error:
                 return Verdict(False, f"patch refused: {error}")
+            accepted = self.accepted(row)
             _apply_tests(tree, row)
             wall = min(self.limits.wall_s, 15 + 10 * accepted.seconds)
             run = self._run(tree, row, "right" if accepted.instrumented else "", watched, wall)
-            verdict = _verdict(row, run)
+            verdict = _verdict(row, run, accepted.expected)
             if not verdict.resolved or not accepted.instrumented:
                 return verdict
             wrong = self._run(tree, row, "wrong", watched, wall)
-        trick = wrong.problem or unguarded(wrong.reports, accepted.guards, (*row.fail_to_pass, *row.pass_to_pass))
-        if trick:
-            return Verdict(**{**vars(verdict), "resolved": False, "tampered": True, "reason": f"a trick: {trick}"})
+        if wrong.problem:
+            return replace(verdict, resolved=False, reason=f"with wrong tests: {wrong.problem}")
+        if trick := unguarded(wrong.reports, accepted.guards, (*row.fail_to_pass, *row.pass_to_pass)):
+            return replace(verdict, resolved=False, tampered=True, reason=f"a trick: {trick}")
         return verdict
 
     def accepted(self, row: SweRow) -> Accepted:
         """What the task's own solution shows. Raises EnvError where it does not pass: this machine cannot judge it."""
-        return self._accepted_of(row)
-
-    def _accepted_of(self, row: SweRow) -> Accepted:
-        key = hashlib.sha256(repr(row).encode()).hexdigest()
+        key = row.instance_id + row.base_commit
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:
@@ -132,18 +132,20 @@ class Evaluator:
                 raise EnvError(f"{row.instance_id}: the accepted patch is at fault: {error}") from error
             _apply_tests(tree, row)
             right = self._run(tree, row, "right", {}, None)
-            if _verdict(row, right).resolved:
+            expected = _expected_failures(right)
+            if _verdict(row, right, expected).resolved:
                 wrong = self._run(tree, row, "wrong", {}, None)
                 if not wrong.problem:
-                    return Accepted(True, guards_of(wrong.reports), max(right.seconds, wrong.seconds))
+                    return Accepted(True, guards_of(wrong.reports), expected, max(right.seconds, wrong.seconds))
             plain = self._run(tree, row, "", {}, None)
-            verdict = _verdict(row, plain)
+            expected = _expected_failures(plain)
+            verdict = _verdict(row, plain, expected)
         if not verdict.resolved:
             raise EnvError(
                 f"{row.instance_id}: its accepted solution does not pass its tests here ({verdict.reason}): is "
                 f"SWE_PYTHON={self.runner.python} an environment with what {row.repo} needs? {plain.output[-800:]}"
             )
-        return Accepted(False, {}, plain.seconds)
+        return Accepted(False, {}, expected, plain.seconds)
 
     @contextmanager
     def _tree(self, row: SweRow) -> Iterator[Path]:
@@ -217,27 +219,26 @@ def _watched(tree: Path, paths: set[str], gold: str) -> dict[str, list[str]]:
     return watched
 
 
-def _verdict(row: SweRow, run: TestRun) -> Verdict:
-    reports = run.reports
-    shares = reports.share_passed(row.fail_to_pass), reports.share_passed(row.pass_to_pass)
-    problem = run.problem
-    if not problem:
-        bad = next((name for name in _required(row) if reports.statuses.get(name) not in GOOD), "")
-        problem = f"{bad} {reports.statuses.get(bad, 'was not run')}" if bad else ""
-    if problem:
-        shares = shares if not run.problem else (0.0, 0.0)
+def _expected_failures(run: TestRun) -> dict[str, str]:
+    return {name: status for name, status in run.statuses.items() if status == "xfailed"}
+
+
+def _verdict(row: SweRow, run: TestRun, expected: dict[str, str]) -> Verdict:
+    """What a run of the right tests says. A run that did not go to its end proves nothing of any test."""
+    if run.problem:
+        failed, broken, reason = list(row.fail_to_pass), list(row.pass_to_pass), run.problem
+    else:
+        failed = run.reports.missing(row.fail_to_pass, expected)
+        broken = run.reports.missing(row.pass_to_pass, expected)
+        reason = " ".join(f"{name} {run.statuses.get(name, 'was not run')}" for name in (failed + broken)[:1])
     return Verdict(
-        resolved=not problem,
-        reason=problem or "resolved",
+        resolved=not reason,
+        reason=reason or "resolved",
         applied=True,
-        fail_to_pass=shares[0],
-        pass_to_pass=shares[1],
-        tampered=bool(reports.problem),
+        fail_to_pass=1 - len(failed) / len(row.fail_to_pass),
+        pass_to_pass=1 - len(broken) / len(row.pass_to_pass) if row.pass_to_pass else float(not run.problem),
+        tampered=bool(run.reports.problem),
         seconds=run.seconds,
-        statuses=reports.statuses,
+        statuses=run.statuses,
         output=run.output,
     )
-
-
-def _required(row: SweRow) -> tuple[str, ...]:
-    return (*row.fail_to_pass, *row.pass_to_pass)

@@ -13,8 +13,6 @@ It makes forging hard; that a forger is found out is the work of wrong tests (de
 its test, in a right test no more than in a wrong one, so that neither can be told from the other by trying.
 """
 
-# ruff: noqa: PTH  (no more is imported than must be)
-
 import hashlib
 import hmac
 import json
@@ -39,8 +37,9 @@ PEEKS = {
 }
 """Audit event → the word in a source file that is a reason for it: https://docs.python.org/3/library/audit_events.html"""
 FRAME_ATTRIBUTES = ("tb_frame", "gi_frame", "cr_frame", "ag_frame")
-LENDERS = ("inspect.py", "traceback.py", "linecache.py")
-"""Modules of the standard library that look at frames, or at source files, for whoever asks them."""
+FILE_EVENTS = ("open", "os.link", "os.symlink", "os.rename")
+LENDERS = ("inspect.py", "traceback.py")
+"""Modules of the standard library that look at frames for whoever asks them."""
 
 
 def main():
@@ -133,7 +132,7 @@ def wrong(value, place=0):
     if isinstance(value, bool) or value is None:
         return not value
     if isinstance(value, (int, float, complex)):
-        return value + 1 + place
+        return value + 1 + place if value + 1 + place != value else -value
     if isinstance(value, str):
         return value + "q" if place % 2 == 0 else "q" + value[1:] if value[:1] != "q" else "x" + value[1:]
     if isinstance(value, bytes):
@@ -162,7 +161,8 @@ def auditor(watched, tests, emit):
     library = os.path.dirname(os.__file__)
     files = {os.path.join("/testbed", path): set(words) for path, words in watched.items()}
     tests = {os.path.join("/testbed", path) for path in tests}
-    frame_of, exit_now, join = sys._getframe, os._exit, os.path.join
+    names = {path.rpartition("/")[2] for path in tests}
+    frame_of, exit_now, real = sys._getframe, os._exit, os.path.realpath
     busy = []
 
     def hook(event, arguments):
@@ -170,15 +170,15 @@ def auditor(watched, tests, emit):
             return
         if event == "object.__getattr__":
             word = arguments[1] if arguments[1] in FRAME_ATTRIBUTES else None
-        elif event == "open":
-            word = "open" if arguments[0] and is_test(arguments[0]) else None
+        elif event in FILE_EVENTS:
+            word = "open" if is_test(arguments[0]) else None
         else:
             word = PEEKS.get(event)
         if word is None:
             return
         busy.append(1)
         try:
-            culprit = whose(frame_of(1))
+            culprit = whose(frame_of(1), word == "open")
         finally:
             busy.clear()
         if culprit is not None and (word == "open" or word not in files.get(culprit, ())):
@@ -188,15 +188,18 @@ def auditor(watched, tests, emit):
     def is_test(path):
         if isinstance(path, bytes):
             path = path.decode("utf-8", "replace")
-        return isinstance(path, str) and (path in tests or join("/testbed", path) in tests)
+        return isinstance(path, str) and path.rpartition("/")[2] in names and real(path) in tests
 
-    def whose(frame):
+    def whose(frame, reads):
         """The changed file, or text, whose code asks; None where it is anybody else."""
         while frame is not None:
             name = frame.f_code.co_filename
             if name in files or (name.startswith("<") and not name.startswith("<frozen")):
                 return name
-            if not name.startswith(library) or os.path.basename(name) not in LENDERS:
+            module = name.rpartition("/")[2]
+            in_library = name.startswith((library, "<frozen")) and "site-packages" not in name
+            # Who reads a file reads it for its caller; a warning shows a line of whoever is warned.
+            if not in_library or module == "warnings.py" or not (reads or module in LENDERS):
                 return None
             frame = frame.f_back
         return None

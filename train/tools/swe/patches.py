@@ -42,9 +42,7 @@ PROTECTED = (
 
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n`]*\n(.*?)^[ \t]*\1[ \t]*$", re.S | re.M)
 _BEGIN = re.compile(r"^(?:diff --git |--- (?!-))", re.M)
-_MODE = re.compile(
-    r"^(?:new file mode|new mode|old mode|deleted file mode|index [0-9a-f]+\.\.[0-9a-f]+) ?(\d{6})", re.M
-)
+_MODE = re.compile(r"^(?:new file mode|new mode|old mode|deleted file mode|index \S+\.\.\S+) (\d{6})$", re.M)
 _BINARY = re.compile(r"^(?:GIT binary patch|Binary files )", re.M)
 _NEEDED_BY_PYTEST = ("pytest", "_pytest", "pluggy", "iniconfig", "py")
 
@@ -70,6 +68,10 @@ def patched_paths(patch: str) -> set[str]:
     """Every path that a patch names. Raises PatchError for one that no honest patch to a text file has."""
     if len(patch) > MAX_PATCH:
         raise PatchError(f"a patch of {len(patch)} characters")
+    try:
+        patch.encode()
+    except UnicodeEncodeError as error:
+        raise PatchError("half a character (a lone surrogate)") from error
     if _BINARY.search(patch):
         raise PatchError("a binary patch")
     for mode in _MODE.findall(patch):
@@ -97,7 +99,10 @@ def _named(patch: str) -> Iterable[str]:
 def _unquoted(path: str) -> str:
     """git quotes a path of unusual letters as C does: such a path is not printable, and so refused."""
     if len(path) > 1 and path[0] == path[-1] == '"':
-        return path[1:-1].encode("latin-1", "backslashreplace").decode("unicode_escape")
+        try:
+            return path[1:-1].encode("latin-1", "backslashreplace").decode("unicode_escape")
+        except UnicodeDecodeError as error:
+            raise PatchError(f"the path {path}") from error
     return path
 
 
