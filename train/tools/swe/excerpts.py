@@ -18,7 +18,11 @@ from dataclasses import dataclass
 LONGEST = 60
 """Lines of a piece; a longer function is cut at an empty line, or in the middle of its text."""
 
-_NAMES_SHOWN = 160
+_MISFITS = 3
+"""If every gap were filled, small pieces would stand beside those that are needed, and so tell which these are."""
+_NAMES_SHOWN = 100
+_AROUND = 120
+"""Characters that stand around a piece in the prompt."""
 _HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 
 
@@ -77,7 +81,7 @@ def _python_marks(text: str, lines: list[str]) -> dict[int, str] | None:
             marks[first] = name
             if isinstance(node, ast.ClassDef):
                 walk(node.body, name)
-            marks.setdefault((node.end_lineno or first) + 1, inside)
+            marks[(node.end_lineno or first) + 1] = inside
 
     walk(tree.body, "")
     return marks
@@ -123,20 +127,25 @@ def changed_lines(patch: str) -> dict[str, set[int]]:
 
 
 def choose(cut: list[Piece], text: str, needed: set[int], room: int, order: Callable[[Piece], object]) -> list[Piece]:
-    """The pieces that hold the lines `needed`, and as many others, in this order, as go into `room` characters.
+    """The pieces that hold the lines `needed`, and others, in this order, as far as `room` characters go.
 
     Without any line that is needed it is the others alone, and at least one. Pieces that are needed are there even
     where they are more than `room`.
     """
     lines = lines_of(text)
-    size = {piece: sum(map(len, lines[piece.first - 1 : piece.last])) for piece in cut}
+    size = {piece: _AROUND + sum(map(len, lines[piece.first - 1 : piece.last])) for piece in cut}
     others = sorted(cut, key=order)
     chosen = {piece for piece in cut if not needed.isdisjoint(range(piece.first, piece.last + 1))} or set(others[:1])
     left = room - sum(size[piece] for piece in chosen)
+    misfits = 0
     for piece in others:
         if piece not in chosen and size[piece] <= left:
             chosen.add(piece)
             left -= size[piece]
+        elif piece not in chosen:
+            misfits += 1
+        if misfits == _MISFITS:
+            break
     return sorted(chosen, key=lambda piece: piece.first)
 
 
