@@ -10,8 +10,8 @@ The files that the right answer changes are shown together with others of the re
 order is that of a hash, and a file that is too long is shown in pieces, those to be changed among others, so that
 neither place nor length tells where the bug is. Nothing else is taken from the right answer: no line of it, no test.
 
-There is no tokenizer here: room is counted in characters. Prompts made from boltons, humanize, sqlparse and toolz have
-CHARACTERS_PER_TOKEN.
+There is no tokenizer here: room is counted in characters. SmolLM2's makes a token of 3.4 of them in the middle of 84
+prompts from seven packages, of 2.5 where a prompt is full of numbers.
 """
 
 from __future__ import annotations
