@@ -1,6 +1,7 @@
-"""The agent loop of whole games with a witness of what the rollout's servers were asked and gave, and verl was given.
+"""Agent loops with a witness of what the rollout's servers were asked and gave, and verl was given.
 
     - {name: openspiel_game, _target_: witnessed_agent_loop.WitnessedAgentLoop, answer_tokens: 1, witness: /tmp/games}
+    - {name: swe_agent, _target_: witnessed_agent_loop.WitnessedSweAgentLoop, answer_tokens: 16, witness: /tmp/agents}
 
 Each session leaves one JSON file in the directory `witness`.
 """
@@ -15,6 +16,7 @@ from uuid import uuid4
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
 
 from game_agent_loop import GameAgentLoop
+from swe_agent_loop import SweAgentLoop
 
 
 class _Listening:
@@ -29,7 +31,7 @@ class _Listening:
         return output
 
 
-class WitnessedAgentLoop(GameAgentLoop):
+class _Witnessed:
     def __init__(self, *args: Any, witness: str, server_manager: Any, **kwargs: Any) -> None:
         self._heard: list[dict[str, Any]] = []
         super().__init__(*args, server_manager=_Listening(server_manager, self._heard), **kwargs)
@@ -51,3 +53,9 @@ class WitnessedAgentLoop(GameAgentLoop):
         session = {"split": row["extra_info"]["split"], "step": int(row["global_steps"]), "heard": self._heard}
         (self._witness / f"{uuid4().hex}.json").write_text(json.dumps({**session, "given": given}))
         return outputs
+
+
+class WitnessedAgentLoop(_Witnessed, GameAgentLoop): ...
+
+
+class WitnessedSweAgentLoop(_Witnessed, SweAgentLoop): ...
