@@ -38,8 +38,9 @@ from env_adapter import SettingsError
 from env_cli import exit_code, progress_bar
 from row_io.ordered_pool import ResultsOf, ordered_pool
 from swe_tasks.bench import Bench, Trial, passing_tests
+from swe_tasks.call_map import Calls, record_calls
 from swe_tasks.commits import Options, list_commits, try_commit
-from swe_tasks.layout import find_layout
+from swe_tasks.layout import Layout, find_layout
 from swe_tasks.mutants import Place, list_mutants, try_mutant
 from swe_tasks.source_repo import Source, SourceRepo, describe_source, import_source
 from swe_tasks.task_files import TaskFiles, task_files
@@ -128,7 +129,7 @@ class Run:
         bench, options = self.bench, self.options
         paths = bench.repo_cache.paths(bench.repo, bench.commit)
         layout = find_layout(paths, options.source_dirs, options.tests, options.pythonpath)
-        passing, remark = self.files.once(lambda: passing_tests(bench, tree, layout.tests, layout.pythonpath))
+        passing, remark, calls = self.files.once(lambda: self._watch(tree, layout))
         print(
             f"{bench.repo}: {len(passing)} tests pass in {len(layout.tests)} files"
             + (f" (left out: {remark})" if remark else ""),
@@ -136,8 +137,12 @@ class Run:
         )
         texts = bench.repo_cache.read_text(bench.repo, bench.commit, layout.sources)
         return list_mutants(texts, self.args.seed), functools.partial(
-            try_mutant, Place(bench, layout, tuple(passing), tree)
+            try_mutant, Place(bench, layout, tuple(passing), calls, tree)
         )
+
+    def _watch(self, tree: Path, layout: Layout) -> tuple[list[str], str, Calls]:
+        passing, remark = passing_tests(self.bench, tree, layout.tests, layout.pythonpath)
+        return passing, remark, record_calls(self.bench, tree, layout)
 
     def _try_all(self, kind: str, candidates: Sequence[Any], try_one: Callable[[Any], Trial], wanted: int) -> None:
         """Candidates in their order, until there are as many tasks of this kind as wanted."""

@@ -176,19 +176,19 @@ def passing_tests(bench: Bench, tree: Path, tests: Sequence[str], pythonpath: Se
     return passing, remark
 
 
-def split_tests(passing: Sequence[str], run: TestRun) -> tuple[list[str], list[str], str]:
+def split_tests(passing: Sequence[str], run: TestRun, files: Sequence[str]) -> tuple[list[str], list[str], str]:
     """The tests that a bug makes fail, those that it does not, and why they make no task, "" where they do.
 
     As in SWE-bench the latter are those of the same files, unless none of them passes: a task is judged by running
-    these files, and to run all others as well would take most of the time and tell little.
+    these files, and to run all others as well would take most of the time and tell little. `files` are what was run.
     """
     if run.problem:
         return [], [], "the tests do not run to their end"  # by which limit is a matter of timing
-    failing = [test for test in passing if run.statuses.get(test) != "passed"]
-    others = [test for test in passing if run.statuses.get(test) == "passed"]
+    failing = [t for t in passing if t.partition("::")[0] in files and run.statuses.get(t) != "passed"]
+    others = [test for test in passing if test not in set(failing)]
     if not failing:
         return failing, others, "no test fails"
     if len(failing) > MOST_FAILING * len(passing) or not others:
         return failing, others, "too many tests fail"
-    files = {test.partition("::")[0] for test in failing}
-    return failing, [test for test in others if test.partition("::")[0] in files] or others, ""
+    theirs = {test.partition("::")[0] for test in failing}
+    return failing, [test for test in others if test.partition("::")[0] in theirs] or others, ""

@@ -86,7 +86,7 @@ def try_commit(bench: Bench, options: Options, commit: Commit) -> Trial:
     if any(run.problem for run in fixed):
         return Trial("the tests do not run to their end")
     passing = sorted(t for t, status in fixed[0].statuses.items() if status == fixed[1].statuses.get(t) == "passed")
-    failing, others, why_not = split_tests(passing, first)
+    failing, others, why_not = split_tests(passing, first, layout.tests)
     if why_not:
         return Trial(why_not)
     subject, created_at = line(["show", "-s", "--format=%s%x00%cI", commit.hash], bench.git_dir).split("\0")

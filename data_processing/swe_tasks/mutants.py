@@ -7,14 +7,13 @@ and some of them fail.
 from __future__ import annotations
 
 import itertools
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from swe_tasks.bench import Bench, Trial, split_tests
+from swe_tasks.call_map import Calls, copy_tree, tests_of
 from swe_tasks.git_commands import commit_of, diff_between, with_file
 from swe_tasks.layout import Layout
 from swe_tasks.operators import Mutation, changes_meaning, find_mutations
@@ -34,6 +33,7 @@ class Place:
     bench: Bench
     layout: Layout
     passing: tuple[str, ...]
+    calls: Calls
     tree: Path
     """The source as it was given, never changed."""
 
@@ -56,17 +56,20 @@ def list_mutants(texts: Mapping[str, str], seed: int) -> list[Mutant]:
 def try_mutant(place: Place, mutant: Mutant) -> Trial:
     """Raises EnvError for faults of ours."""
     bench, layout = place.bench, place.layout
+    tests = tests_of(place.calls, mutant.path, mutant.mutation.function_line)
+    if not tests:
+        return Trial("no test comes by it")
     text = bench.repo_cache.read_text(bench.repo, bench.commit, [mutant.path])[mutant.path]
     changed = mutant.mutation.apply(text)
     if not changes_meaning(text, changed):
         return Trial("means the same, or nothing")
     with bench.folder() as folder:
         tree = folder / "tree"
-        shutil.copytree(place.tree, tree, symlinks=True, copy_function=_link)
+        copy_tree(place.tree, tree)
         (tree / mutant.path).unlink()
         (tree / mutant.path).write_bytes(changed.encode())
-        run = bench.run(tree, layout.tests, layout.pythonpath)
-    failing, others, why_not = split_tests(place.passing, run)
+        run = bench.run(tree, tests, layout.pythonpath)
+    failing, others, why_not = split_tests(place.passing, run, tests)
     if why_not:
         return Trial(why_not)
     with bench.folder() as scratch:
@@ -86,7 +89,3 @@ def try_mutant(place: Place, mutant: Mutant) -> Trial:
     row = bench.row(commit, patch, (failing, others), statement, layout.pythonpath, made_by="mutation", mutation=how)
     why_not = bench.check(row, bench.noop(commit, [mutant.path]))
     return Trial(why_not) if why_not else Trial("kept", row)
-
-
-def _link(source: str, target: str) -> None:
-    os.link(source, target, follow_symlinks=False)

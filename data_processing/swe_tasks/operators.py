@@ -56,6 +56,8 @@ class Mutation:
     line: int
     function: str
     """Qualified name of the innermost function."""
+    function_line: int
+    """Where that function begins, decorators and all."""
 
     def apply(self, source: str) -> str:
         data = source.encode()
@@ -74,9 +76,9 @@ def find_mutations(source: str) -> list[Mutation]:
     except (SyntaxError, ValueError, tokenize.TokenError):
         return []
     found = {}
-    for function, node, alone in _nodes_of_functions(tree):
+    for (function, first), node, alone in _nodes_of_functions(tree):
         for operator, (start, end), replacement in _changes(node, code, alone):
-            mutation = Mutation(start, end, replacement, operator, node.lineno, function)
+            mutation = Mutation(start, end, replacement, operator, node.lineno, function, first)
             found.setdefault((start, end, replacement), mutation)
     return sorted(found.values())
 
@@ -154,11 +156,11 @@ class _Code:
         return (found for found in self._tokens if start <= found[0] and found[1] <= end)
 
 
-def _nodes_of_functions(tree: ast.Module) -> Iterator[tuple[str, ast.AST, bool]]:
-    """Every node of a function's body, with the function's name, and whether it is alone in its block; neither what
-    only tells of types, nor f-strings."""
+def _nodes_of_functions(tree: ast.Module) -> Iterator[tuple[tuple[str, int], ast.AST, bool]]:
+    """Every node of a function's body, with the function's name and first line, and whether it is alone in its block;
+    neither what only tells of types, nor f-strings."""
 
-    def walk(node: ast.AST, names: tuple[str, ...], inside: bool) -> Iterator[tuple[str, ast.AST, bool]]:
+    def walk(node: ast.AST, names: tuple[str, ...], first: int) -> Iterator[tuple[tuple[str, int], ast.AST, bool]]:
         for name, value in ast.iter_fields(node):
             if name in ("annotation", "returns", "decorator_list", "type_params"):
                 continue
@@ -166,15 +168,17 @@ def _nodes_of_functions(tree: ast.Module) -> Iterator[tuple[str, ast.AST, bool]]
             for child in children:
                 if not isinstance(child, ast.AST) or isinstance(child, ast.JoinedStr):
                     continue
-                if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                    function = not isinstance(child, ast.ClassDef)
-                    yield from walk(child, (*names, child.name), inside or function)
+                if isinstance(child, ast.ClassDef):
+                    yield from walk(child, (*names, child.name), first)
+                elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+                    begin = min(part.lineno for part in (child, *child.decorator_list))
+                    yield from walk(child, (*names, child.name), begin)
                 else:
-                    if inside and hasattr(child, "lineno"):
-                        yield ".".join(names), child, len(children) == 1
-                    yield from walk(child, names, inside)
+                    if first and hasattr(child, "lineno"):
+                        yield (".".join(names), first), child, len(children) == 1
+                    yield from walk(child, names, first)
 
-    return walk(tree, (), False)
+    return walk(tree, (), 0)
 
 
 def _changes(node: ast.AST, code: _Code, alone: bool) -> Iterator[tuple[str, Span, str]]:
