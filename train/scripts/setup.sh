@@ -90,20 +90,28 @@ PY
     fi
 }
 
-# The one library of the system that vLLM for CPUs loads and no wheel carries.
-need_libnuma() {
-    local install=(apt-get install -y --no-install-recommends libnuma1)
-    "$1" -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null && return
+# need_package PACKAGE WHAT: a package of the system that something needs; installed aloud by root, else named.
+need_package() {
+    local install=(apt-get install -y --no-install-recommends "$1")
     if [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
-        printf 'setup: installing libnuma1, a library of the system that vLLM needs\n'
+        printf 'setup: installing %s, %s\n' "$1" "$2"
         { apt-get update && DEBIAN_FRONTEND=noninteractive "${install[@]}"; } >>"$log" 2>&1 && return
     fi
-    fail "libnuma.so.1 is missing, a library of the system that vLLM needs. On Debian and Ubuntu: sudo ${install[*]}"
+    fail "$1 is missing, $2. On Debian and Ubuntu: sudo ${install[*]}"
+}
+
+need_libnuma() {
+    "$venv/bin/python" -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null ||
+        need_package libnuma1 'a library of the system that vLLM needs'
+}
+
+need_bubblewrap() {
+    command -v bwrap >/dev/null || need_package bubblewrap 'in whose sandboxes the tests run'
 }
 
 install_cpu() {
     local torch index
-    need_libnuma "$venv/bin/python"
+    need_libnuma
     torch=$(grep -oE '^torch==[0-9.]+' "$root/requirements-cpu.txt")
     index=$(torch_index)
     if ! "$venv/bin/python" -c "import importlib.metadata as m, sys; sys.exit(not ('torch==' + m.version('torch')).startswith('$torch'))" 2>/dev/null; then
@@ -160,6 +168,7 @@ main() {
 
     stamp=$(sha256sum <"$root/requirements-dev.txt" | cut -c1-16)
     if ((dev)) && [[ $(cat "$venv/setup-dev.done" 2>/dev/null) != "$stamp" ]]; then
+        need_bubblewrap
         pip_install "tools for tests and checks" "$(count "$root/requirements-dev.txt")" -r "$root/requirements-dev.txt"
         printf '%s\n' "$stamp" >"$venv/setup-dev.done"
     fi
