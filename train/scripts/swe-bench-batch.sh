@@ -29,7 +29,7 @@ set -euo pipefail
 # shellcheck source=lib/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
 
-# Measured together: LiteLLM 1.106.2 fails every completion without mcp.
+# Measured together: LiteLLM 1.106.2 fails every completion with tools where mcp is missing.
 MINI_PACKAGES=(mini-swe-agent==2.4.6 litellm==1.106.2 mcp==2.3.0)
 SB_PACKAGES=(sb-cli==0.1.5)
 
