@@ -63,28 +63,25 @@ def synthesize(args: argparse.Namespace) -> None:
             f"--mode {args.mode} needs a history, and --source {args.source} is an sdist, which has none"
         )
     try:
-        with (
-            ordered_pool(args.concurrency) as results_of,
-            task_files(args.output.absolute(), _arguments(args, source)) as files,
-        ):
+        with task_files(args.output.absolute(), _arguments(args, source)) as files:
             if files is None:
                 print(f"{args.output} is complete")
                 return
-            Run(args, source, files, results_of, deadline).make_all()
+            run = Run(args, source, files, deadline)
+            with run.bench.checkout(run.repo.commit) as tree, ordered_pool(args.concurrency) as run.results_of:
+                run.make_all(tree)
+            run.finish()  # no worker is at work any more: what none of the tasks needs can go
     except OutOfTime:
         print(f"stopped after {args.max_seconds:g} s: {files.number} of {args.num_tasks} tasks in {args.output}")
 
 
 class Run:
-    def __init__(
-        self,
-        args: argparse.Namespace,
-        source: Source,
-        files: TaskFiles,
-        results_of: ResultsOf,
-        deadline: float | None,
-    ) -> None:
-        self.args, self.files, self.results_of, self.deadline = args, files, results_of, deadline
+    """One run, from the source to the tasks."""
+
+    results_of: ResultsOf
+
+    def __init__(self, args: argparse.Namespace, source: Source, files: TaskFiles, deadline: float | None) -> None:
+        self.args, self.files, self.deadline = args, files, deadline
         repos = files.output / "repos"
         self.repo: SourceRepo = import_source(source, repos)
         self.options = Options(tuple(args.source_dirs), tuple(args.tests), tuple(args.pythonpath))
@@ -99,30 +96,35 @@ class Run:
             files.scratch,
         )
 
-    def make_all(self) -> None:
+    def make_all(self, tree: Path) -> None:
+        """`tree` holds the source as it was given."""
         args, files = self.args, self.files
-        with self.bench.checkout(self.repo.commit) as tree:
-            mutants, try_one = self._mutants(tree) if args.mode != MINE else ([], None)
-            commits = list_commits(self.bench) if args.mode != MUTATE else []
-            files.resume(len(mutants) + len(commits))
-            if files.trials:
-                print(f"going on after {files.trials} trials of an interrupted run", file=sys.stderr)
-            self.progress = progress_bar(args.num_tasks, "tasks")
-            self.progress.initial = self.progress.n = files.number  # the rate is of this run's tasks
-            try:
-                wanted = args.num_tasks // 2 if args.mode == BOTH else args.num_tasks
-                if args.mode != MUTATE:
-                    self._try_all(MINE, commits, functools.partial(try_commit, self.bench, self.options), wanted)
-                if try_one is not None:
-                    self._try_all(MUTATE, mutants, try_one, args.num_tasks - files.of_kind(MINE))
-            finally:
-                self.progress.close()
+        mutants, try_one = self._mutants(tree) if args.mode != MINE else ([], None)
+        commits = list_commits(self.bench) if args.mode != MUTATE else []
+        files.resume(len(mutants) + len(commits))
+        if files.trials:
+            print(f"going on after {files.trials} trials of an interrupted run", file=sys.stderr)
+        self.progress = progress_bar(args.num_tasks, "tasks")
+        self.progress.initial = self.progress.n = files.number  # the rate is of this run's tasks
+        try:
+            wanted = args.num_tasks // 2 if args.mode == BOTH else args.num_tasks
+            if args.mode != MUTATE:
+                self._try_all(MINE, commits, functools.partial(try_commit, self.bench, self.options), wanted)
+            if try_one is not None:
+                self._try_all(MUTATE, mutants, try_one, args.num_tasks - files.of_kind(MINE))
+        finally:
+            self.progress.close()
         if not files.number:
             reasons = "; ".join(f"{number} × {outcome}" for (_, outcome), number in sorted(files.tried.items()))
             raise SettingsError(f"none of {files.trials} candidates makes a task: {reasons or 'there are none'}")
-        files.finish(self.repo)
-        print(f"wrote {files.number} tasks to {args.output}")
-        for (kind, outcome), number in sorted(files.tried.items(), key=lambda item: (item[0][0], -item[1])):
+
+    def finish(self) -> None:
+        self.files.finish(self.repo)
+        fewer = (
+            "" if self.files.number >= self.args.num_tasks else f": there are no more, of {self.args.num_tasks} wanted"
+        )
+        print(f"wrote {self.files.number} tasks to {self.args.output}{fewer}")
+        for (kind, outcome), number in sorted(self.files.tried.items(), key=lambda item: (item[0][0], -item[1])):
             print(f"{number:>8,}  {kind}: {outcome}")
 
     def _mutants(self, tree: Path) -> tuple[Sequence[Any], Callable[[Any], Trial]]:

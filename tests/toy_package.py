@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import subprocess
@@ -93,9 +94,9 @@ HISTORY = [
 
 
 def write_sdist(directory: Path, files: dict[str, str] = FILES, top: str = "calc-1.0") -> Path:
-    """The package as a .tar.gz."""
+    """The package as a .tar.gz, always of the same bytes."""
     path = directory / f"{top}.tar.gz"
-    with tarfile.open(path, "w:gz") as archive:
+    with gzip.GzipFile(path, "wb", mtime=0) as file, tarfile.open(fileobj=file, mode="w") as archive:
         for name, text in files.items():
             member = tarfile.TarInfo(f"{top}/{name}")
             member.size, member.mtime = len(text.encode()), 1_700_000_000
