@@ -128,7 +128,7 @@ def test_a_machine_that_cannot_run_tests_is_told_so_before_a_model_is_fetched(re
     result = repo.script(SCRIPT, SWE_SYNTH_CACHE_DIR=tasks, AGENT_MODEL_REPO_ID="an-org/a-model")
     assert result.returncode == 2
     (line,) = error_lines(result)
-    assert "can run tests here" in line and "bwrap: " in line
+    assert "toy__calc-0 cannot be judged here" in line and "bwrap: no permission" in line
     assert not (repo.root / "train/models").exists()
 
 

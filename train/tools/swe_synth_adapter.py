@@ -51,9 +51,11 @@ from swe.backends import Judge, open_backend
 from swe.excerpts import fenced, lines_of
 from swe.patches import extract_patch
 from swe.prompts import CHARACTERS_PER_TOKEN, messages, shown_paths
+from swe.published_rows import is_published
 from swe.repos import GITHUB, RepoCache
 from swe.row_source import RowSource
 from swe.rows import SweRow
+from swe.test_runs import python_folders
 
 if TYPE_CHECKING:
     from swe.agent_dialogue import AgentDialogue
@@ -191,11 +193,17 @@ class SweSynthAdapter:
         Raises SettingsError; where a hub or a sandbox is what is missing, NotHere. Warns of a benchmark's test split.
         """
         seen: dict[str, int] = {}
+        kinds: dict[bool, SweRow] = {}
         for number in self._numbers:
             row = self.source.row(number)
+            kinds.setdefault(is_published(row), row)
             if row.instance_id in seen:
                 raise SettingsError(f"tasks {seen[row.instance_id]} and {number} are the same: {row.instance_id}")
             seen[row.instance_id] = number
+            if self.agent_loop:
+                from swe.agent_workplace import check_hidden
+
+                check_hidden(row, self.python, python_folders(self.python))
             if self.settings.use_cache_only:
                 self._check_repository(row)
         if self.source.benchmark:
@@ -204,7 +212,7 @@ class SweSynthAdapter:
                 self.source.benchmark,
             )
         if self.settings.backend != "none":
-            self.judge()
+            self.judge(kinds.values())
 
     def _check_repository(self, row: SweRow) -> None:
         try:
@@ -212,8 +220,9 @@ class SweSynthAdapter:
         except EnvError as error:
             raise SettingsError(f"{row.instance_id}: {error}") from error
 
-    def judge(self) -> Judge:
-        """Opened once in a process, by the first who needs it. Raises SettingsError where nothing can run tests."""
+    def judge(self, rows: Iterable[SweRow] = ()) -> Judge:
+        """Opened once in a process, by the first who needs it; for `rows`, now. Raises SettingsError where nothing can
+        run their tests."""
         settings = self.settings
         if settings.backend == "none":
             raise SettingsError("backend=none makes prompts and judges nothing: set SWE_BACKEND=auto")
@@ -225,6 +234,7 @@ class SweSynthAdapter:
                     python=self.python,
                     limits=settings.limits,
                     max_sandboxes=settings.max_sandboxes,
+                    rows=rows,
                 )
         return self._judge
 
