@@ -142,6 +142,23 @@ def test_prompts_are_made_on_a_machine_without_a_sandbox() -> None:
     assert Challenge.from_json(done.stdout) == adapter().generate(1)
 
 
+def test_rows_of_a_benchmark_are_refused_before_a_run_where_there_is_no_docker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = toy_tasks(tmp_path, 2)
+    row = json.loads((directory / "task_1.json").read_text())
+    (directory / "task_1.json").write_text(json.dumps({**row, "environment_setup_commit": row["base_commit"]}))
+    programs = [shutil.which(program) for program in ("git", "bwrap", "prlimit", "setpriv", "sh", "python3")]
+    (tmp_path / "bin").mkdir()
+    for program in programs:
+        assert program
+        (tmp_path / "bin" / Path(program).name).symlink_to(program)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    with pytest.raises(NotHere, match=r"toy__calc-1 cannot be judged here: .* It is a row of a published benchmark"):
+        adapter(cache_dir=str(directory)).validate()
+    adapter(cache_dir=str(directory), task_ids="0").validate()
+
+
 def test_no_backend_is_a_fault_of_ours_and_never_a_wrong_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
