@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from env_adapter import EnvError, Score, SettingsError
 from sandbox.limits import Limits
 from swe.agent_dialogue import METRICS, AgentDialogue
 from swe.agent_settings import AgentSettings
-from swe.agent_workplace import agents_sandbox, workplace
+from swe.agent_workplace import agents_sandbox, check_hidden, workplace
 from swe.mini_agent import opening
 from swe.test_runs import python_folders
 from toy_swe_task import PYTHON, Task, make_task
@@ -244,6 +245,18 @@ def test_faults_of_ours_are_raised_where_the_session_goes_on(task: Task) -> None
     place = functools.partial(workplace, gone.row, gone.repos, sandbox, PYTHON, Limits(), 5)
     with pytest.raises(EnvError, match="toy"):
         AgentDialogue("x", place, judge).advance()
+
+
+def test_a_task_whose_answer_is_installed_is_refused(task: Task) -> None:
+    """The environment of these tests has tabulate, so an agent could copy it from there."""
+    patch = task.row.patch.replace("calc/core.py", "tabulate/__init__.py")
+    row = replace(task.row, patch=patch, repo="pypi/tabulate")
+    with pytest.raises(
+        SettingsError, match=r"could read the accepted code at .*tabulate/__init__\.py: give SWE_PYTHON"
+    ):
+        check_hidden(row, PYTHON, python_folders(PYTHON))
+    check_hidden(task.row, PYTHON, python_folders(PYTHON))
+    check_hidden(replace(row, patch=patch.replace("tabulate/", "src/")), PYTHON, python_folders(PYTHON))
 
 
 @pytest.mark.parametrize("text", ["", "agent: 3", "agent: {system_template: a}", "]["])

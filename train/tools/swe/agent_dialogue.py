@@ -26,7 +26,7 @@ from typing import Any
 from env_adapter import Score
 from sandbox.limits import Limits
 from swe.agent_settings import AgentSettings
-from swe.agent_workplace import SandboxEnvironment, agents_sandbox, workplace
+from swe.agent_workplace import SandboxEnvironment, agents_sandbox, check_hidden, workplace
 from swe.mini_agent import (
     InterruptAgentFlow,
     Message,
@@ -54,8 +54,9 @@ def begin_task(
 ) -> AgentDialogue:
     """The dialogue of a task. `limits` are those of the sandbox, but for its time, which is `settings.session_s`.
 
-    Raises SettingsError for a Python that cannot be used and for a configuration that cannot.
+    Raises SettingsError for a Python or a configuration that cannot be used, and where the answer would lie open.
     """
+    check_hidden(row, python, _folders(python))
     sandbox = agents_sandbox(_folders(python))
     whole = replace(limits, wall_s=settings.session_s)
     place = functools.partial(workplace, row, repos, sandbox, python, whole, settings.command_s)

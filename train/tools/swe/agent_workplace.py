@@ -13,20 +13,23 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from env_adapter import EnvError
+from env_adapter import EnvError, SettingsError
 from sandbox.bubblewrap import MAX_SLOTS, Bubblewrap
 from sandbox.command_box import CommandBox, SandboxLost, command_box
 from sandbox.limits import Limits
 from swe.mini_agent import SYSTEM, InterruptAgentFlow, exit_message
+from swe.patches import patched_paths
 from swe.repos import RepoCache
 from swe.rows import SweRow
 
 SUBMIT = "COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
 FIRST_SLOT = 64
 """Agents' sandboxes have the slots from here on: a judge of patches, which needs one as well, never waits for them."""
+SYSTEM_FOLDERS = (Path("/usr"), Path("/usr/local"))
+"""What every sandbox has."""
 _SOMEONE = {
     f"GIT_{who}_{what}": value
     for who in ("AUTHOR", "COMMITTER")
@@ -39,6 +42,24 @@ _ATTRIBUTES = "* -text -ident -filter -working-tree-encoding\n"
 def agents_sandbox(read_only: Sequence[Path]) -> Bubblewrap:
     """As many as the machine has user ids for, 116; how many are open at a time is the business of who opens them."""
     return Bubblewrap(read_only, slots=MAX_SLOTS - FIRST_SLOT, first_slot=FIRST_SLOT)
+
+
+def check_hidden(row: SweRow, python: Path, folders: Sequence[Path]) -> None:
+    """Raises SettingsError where the code that a task is about is installed in `python`, whose `folders` an agent can
+    read: the answer would be there to be copied."""
+    sites = [site for folder in (*folders, *SYSTEM_FOLDERS) for site in folder.glob("lib/python3*/*-packages")]
+    for path in sorted(patched_paths(row.patch)):
+        parts = PurePosixPath(path).parts
+        # src/toolz/core.py → toolz/core.py; an __init__.py alone would be nobody's.
+        names = [PurePosixPath(*parts[first:]) for first in range(len(parts))]
+        copies = [
+            site / name for site in sites for name in names if name.suffix == ".py" and str(name) != "__init__.py"
+        ]
+        for copy in filter(Path.is_file, copies):
+            raise SettingsError(
+                f"{row.instance_id}: an agent could read the accepted code at {copy}: give SWE_PYTHON={python} no copy "
+                f"of {row.repo}, or leave the task out"
+            )
 
 
 class SandboxEnvironment:
