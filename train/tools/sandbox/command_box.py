@@ -1,7 +1,7 @@
 """A sandbox that stays while shell commands run in it, one after the other.
 
     with command_box(Bubblewrap(), Path("/usr/bin/python3"), tree=folder, limits=Limits(wall_s=1800)) as commands:
-        commands.run("echo 1 > new; ls", seconds=60)    # Command(output="new\\nsetup.py\\n", returncode=0, ended="exit")
+        commands.run("echo 1 > new; ls", seconds=60)   # Command(output="new\\nsetup.py\\n", returncode=0, ended="exit")
 
 What a command writes is there for the next one; no process outlives its command. A command can do everything to the
 sandbox that its user can, also kill the program that runs the commands: then `run` raises SandboxLost, at the latest
