@@ -157,6 +157,9 @@ def test_rows_of_a_benchmark_are_refused_before_a_run_where_there_is_no_docker(
     with pytest.raises(NotHere, match=r"toy__calc-1 cannot be judged here: .* It is a row of a published benchmark"):
         adapter(cache_dir=str(directory)).validate()
     adapter(cache_dir=str(directory), task_ids="0").validate()
+    made = {**row, "environment_setup_commit": row["base_commit"], "made_by": "mutation"}
+    (directory / "task_1.json").write_text(json.dumps(made))
+    adapter(cache_dir=str(directory)).validate()
 
 
 def test_no_backend_is_a_fault_of_ours_and_never_a_wrong_answer(

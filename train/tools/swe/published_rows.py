@@ -67,7 +67,8 @@ class Log:
 
 def is_published(row: SweRow) -> bool:
     """Whether the row's tests are meant to run in an image made for them."""
-    return is_new(row) or "environment_setup_commit" in row.others
+    made_here = "made_by" in row.others  # data_processing/synthesize_swe_tasks.py has the other keys as well
+    return is_new(row) or ("environment_setup_commit" in row.others and not made_here)
 
 
 def is_new(row: SweRow) -> bool:
