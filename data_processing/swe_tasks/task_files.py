@@ -108,7 +108,9 @@ def task_files(output: Path, arguments: Mapping[str, Any]) -> Iterator[TaskFiles
         raise SettingsError(f"--output {output} holds tasks that were not made by this command: choose another")
     scratch = output / _SCRATCH
     with kept_rows(output / "trials", arguments, what="trials") as kept:
-        shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
+        shutil.rmtree(scratch, ignore_errors=True)  # this and those: of a run that was killed
+        for unfinished in output.glob(".*.partial-*"):
+            unfinished.unlink()
         try:
             if complete:
                 yield None
