@@ -19,6 +19,7 @@ import pytest
 from env_adapter import REGISTRY, Challenge, EnvAdapter, EnvError, SettingsError, get_env_adapter
 from swe_toy import ToySettings
 from task_split import SPLITS, split_task_ids
+from trace_programs import ProgramSettings
 
 TOOLS = Path(__file__).parents[1] / "train" / "tools"
 
@@ -58,6 +59,7 @@ CONTRACTS = {
         },
         scored_ids=28,
     ),
+    "trace": Contract(config=ProgramSettings(24)),
     # Every answer with a patch in it is judged in the sandbox.
     "swe-synth": Contract(
         config=ToySettings(8),

@@ -152,6 +152,7 @@ REGISTRY: dict[str, str] = {
     "openspiel": "openspiel_adapter:OpenSpielAdapter",
     "reasoning-gym": "reasoning_gym_adapter:ReasoningGymAdapter",
     "swe-synth": "swe_synth_adapter:SweSynthAdapter",
+    "trace": "trace_adapter:TraceAdapter",
 }
 _SPELLINGS = {
     "lgc_v2": "lgc-v2",

@@ -1,6 +1,6 @@
 """Runs inside the sandbox: pytest over some test files, every outcome reported with a signature.
 
-    python -I harness.py < {"key": "9f…", "files": ["tests/test_core.py"], "pythonpath": ["."], "watched": {…}}
+    python -s harness.py < {"key": "9f…", "files": ["tests/test_core.py"], "pythonpath": ["."], "watched": {…}}
 
 The interpreter is the task's, with pytest and nothing of this project. What is trusted here is imported before the
 repository is on sys.path. Reports go through the pipe $REPORT_FD, one JSON object a line, signed with a key that is
@@ -44,6 +44,7 @@ LENDERS = ("inspect.py", "traceback.py")
 
 def main():
     # In a function: names of a module can be read by whoever imports __main__.
+    del sys.path[0]  # where this file is
     spec = json.loads(sys.stdin.buffer.readline())
     descriptor = os.dup(int(os.environ.pop("REPORT_FD")))
     os.environ[PLUGIN_AUTOLOAD] = "1"

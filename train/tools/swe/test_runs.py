@@ -1,32 +1,25 @@
 """Running a repository's tests in the sandbox.
 
 runner = TestRunner(Bubblewrap(python_folders(python)), python)
-runner.run(tree, ["tests/test_core.py"], pythonpath=["."]).reports.statuses
+runner.run(tree, ["tests/test_core.py"], pythonpath=["."]).statuses
 → {"tests/test_core.py::test_hi": "passed", …}
 """
 
 from __future__ import annotations
 
 import json
-import os
 import secrets
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
-from env_adapter import EnvError, SettingsError
+from env_adapter import EnvError
 from sandbox.bubblewrap import Bubblewrap
+from sandbox.interpreter import interpreter_folders
 from sandbox.limits import Limits
 from swe.grading import Reports, read_reports
 
 HARNESS = Path(__file__).with_name("harness.py")
-_ASK = """
-import json, os, sys
-import pytest
-print(json.dumps([sys.prefix, sys.base_prefix, os.path.dirname(os.path.dirname(os.path.realpath(sys.executable)))]))
-"""
 
 
 @dataclass(frozen=True)
@@ -87,9 +80,9 @@ class TestRunner:
             "options": ["--import-mode=prepend"],
         }
         limits = Limits(**{**vars(self.limits), "wall_s": wall_s or self.limits.wall_s})
-        # Not at the top of a folder on sys.path: python -I adds none.
+        # Not with -I, which would also ignore PYTHONHASHSEED: the same patch must always do the same.
         done = self.sandbox.run(
-            [str(self.python), "-I", "/harness.py"],
+            [str(self.python), "-s", "/harness.py"],
             tree=tree,
             files={"/harness.py": HARNESS},
             stdin=json.dumps(spec).encode() + b"\n",
@@ -102,15 +95,6 @@ class TestRunner:
         return TestRun(done.ended, done.seconds, output, reports)
 
 
-@cache
 def python_folders(python: Path) -> tuple[Path, ...]:
-    """The folders that this interpreter needs in the sandbox. Raises SettingsError where it has no pytest."""
-    try:
-        done = subprocess.run([str(python), "-I", "-c", _ASK], capture_output=True, text=True, timeout=60)
-    except OSError as error:
-        raise SettingsError(f"SWE_PYTHON={python} cannot be run: {error.strerror}") from error
-    if done.returncode:
-        why = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
-        raise SettingsError(f"SWE_PYTHON={python} must have pytest ({why}): {python} -m pip install pytest")
-    folders = [Path(folder) for folder in json.loads(done.stdout)]
-    return tuple(dict.fromkeys(folder for folder in folders if os.fspath(folder) not in ("/", "/usr")))
+    """The folders that the tests' interpreter needs in the sandbox. Raises SettingsError where it has no pytest."""
+    return interpreter_folders(python, "SWE_PYTHON", module="pytest")
