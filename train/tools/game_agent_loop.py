@@ -31,7 +31,8 @@ import ray
 from omegaconf import DictConfig, OmegaConf
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput
 
-from env_adapter import Challenge, EnvError, shared_env_adapter
+from answer_metrics import answer_metrics
+from env_adapter import Challenge, EnvError, Score, shared_env_adapter
 from env_faults import FaultCounter, watched
 from games.match import Match
 from games.records import FILE, GameRecords
@@ -166,7 +167,7 @@ class _Session:
 
     def _outputs(self, match: Match, chat: TokenChat) -> list[AgentLoopOutput]:
         metrics = match.result.metrics | {"opponent_strength": match.opponent.strength}
-        info = {"score": match.result.score, **metrics, "env_error": faults.count(False)}
+        info = answer_metrics(self.challenge, Score(match.result.score, metrics), faults.count(False))
         steps = [step for step in self.weights if step is not None]
         extra_fields = {
             "reward_extra_info": info,

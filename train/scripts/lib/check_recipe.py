@@ -100,32 +100,47 @@ def check_lora(config: DictConfig) -> None:
 
 
 def check_env(config: DictConfig) -> None:
-    """Let the environment of the recipe judge its own settings. Raises RecipeError."""
+    """Let the environments of the recipe judge their own settings. Raises RecipeError."""
     settings = OmegaConf.to_container(config.data.custom_cls).get("config") or {}
     if "env" not in settings:
         return
+    if not config.trainer.get("use_v1", True):
+        raise RecipeError(
+            "trainer.use_v1=false: verl's older trainer wants the same metrics of every answer, and ours differ by "
+            "type of task. Leave it out"
+        )
     from env_adapter import SettingsError, get_env_adapter
+    from mixture import read_parts
 
+    loops = {}
     try:
-        adapter = get_env_adapter(settings["env"], settings.get("adapter_config"))
-        adapter.validate()
-        tasks = adapter.num_tasks()
+        for part in read_parts(settings["env"], settings.get("adapter_config") or {}):
+            try:
+                adapter = get_env_adapter(part.env, part.settings)
+                adapter.validate()
+                tasks = adapter.num_tasks()
+            except ModuleNotFoundError as error:
+                if error.name != "pyspiel":
+                    raise
+                note = "open_spiel is not installed, so the games were not checked; a run installs it"
+                print(f"note: {note}", file=sys.stderr)
+                continue
+            if tasks < 1:
+                raise RecipeError(f"env {part.env} has no tasks with {part.settings}")
+            loops[part.env] = getattr(adapter, "agent_loop", None)
     except SettingsError as error:
         raise RecipeError(str(error)) from error
-    except ModuleNotFoundError as error:
-        if error.name != "pyspiel":
-            raise
-        print("note: open_spiel is not installed, so the games were not checked; a run installs it", file=sys.stderr)
-        return
-    check_agent_loop(config, settings["env"], getattr(adapter, "agent_loop", None))
-    if tasks < 1:
-        raise RecipeError(f"env {settings['env']} has no tasks with {settings.get('adapter_config')}")
+    for env, loop in loops.items():
+        check_agent_loop(config, env, loop, by_row=not isinstance(settings["env"], str) and any(loops.values()))
 
 
-def check_agent_loop(config: DictConfig, env: str, wanted: str | None) -> None:
-    """Raises RecipeError where tasks and agent loop do not fit, or a reply does not fit into a response."""
+def check_agent_loop(config: DictConfig, env: str, wanted: str | None, by_row: bool = False) -> None:
+    """Raises RecipeError where tasks and agent loop do not fit, or a reply does not fit into a response.
+
+    `by_row`: each row of the dataset names its loop, as in a mixture of both kinds.
+    """
     agent = config.actor_rollout_ref.rollout.agent
-    if agent.default_agent_loop != (wanted or ONE_ANSWER):
+    if not by_row and agent.default_agent_loop != (wanted or ONE_ANSWER):
         raise RecipeError(
             f"the tasks of env {env} need the agent loop {wanted or ONE_ANSWER}, and default_agent_loop is "
             f"{agent.default_agent_loop}: whole games take GAME_MODE=game, single decisions GAME_MODE=state"
