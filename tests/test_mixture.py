@@ -18,6 +18,7 @@ from verl.utils.dataset.rl_dataset import collate_fn
 
 import toy_env
 from env_adapter import SettingsError
+from measured_replay_buffer import MeasuredReplayBuffer, mean_rewards
 from mixture import MAX_ROWS, Part, blend, pass_order, read_parts
 from verl_stage import byte_tokenizer, compose_config
 
@@ -280,3 +281,27 @@ def test_validation_has_a_mean_of_each_environment_and_of_each_type(tokenizer):
         values = [score[f"reward/{kind}"] for score in scores if f"reward/{kind}" in score]
         assert 0 < len(values) < 6
         assert means["lgc-v2"][f"reward/{kind}"]["mean@1"] == pytest.approx(sum(values) / len(values))
+
+
+def test_the_training_reward_is_a_mean_over_sessions_of_each_environment_and_type():
+    infos = [
+        {"score": 1.0, "solved": 1.0, "reward/sudoku": 1.0, "env_error": 0.0},
+        {"score": 0.0, "solved": 0.0, "reward/operation": 0.0, "env_error": 0.0},
+        *[{"score": 0.5, "reward/hex": 0.5, "env_error": 0.0}] * 2,
+        {"score": 0.0, "reward/hex": 0.0, "env_error": 0.0},
+        {"score": 0.25, "env_error": 0.0},
+    ]
+    sources = ["lgc-v2", "lgc-v2", "openspiel", "openspiel", "openspiel", "toy"]
+    assert mean_rewards(["a_0_0", "a_1_0", "b_0_0", "b_0_1", "b_1_0", "c_0_0"], sources, infos) == {
+        "training/reward/lgc-v2": 0.5,
+        "training/reward/lgc-v2/operation": 0.0,
+        "training/reward/lgc-v2/sudoku": 1.0,
+        "training/reward/openspiel": 0.25,
+        "training/reward/openspiel/hex": 0.25,
+        "training/reward/toy": 0.25,
+    }
+
+
+def test_a_mode_that_the_measured_buffer_is_not_made_for_is_refused():
+    with pytest.raises(ValueError, match="trainer_mode=separate_async: MeasuredReplayBuffer is for sync"):
+        MeasuredReplayBuffer(trainer_mode="separate_async")

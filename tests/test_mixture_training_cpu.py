@@ -8,6 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -80,6 +81,15 @@ def test_both_environments_are_validated_and_every_type_of_theirs(run: Run) -> N
     assert "val-aux/lgc-v2/reward/boolean_expressions/mean@1" in last
     assert not [name for name in last if "lgc-v2/legal" in name or "openspiel/solved" in name], "each has its own"
     assert last["training/rollout_actor_probs_pearson_corr"] > 0.9
+
+
+def test_the_training_reward_of_each_environment_and_type_is_logged(run: Run) -> None:
+    for step, entry in enumerate(run.steps(), start=1):
+        rows = [json.loads(line) for line in (run.rollouts / f"{step}.jsonl").read_text().splitlines()]
+        for env in ("openspiel", "lgc-v2"):
+            scores = [row["score"] for row in rows if row["gts"].startswith(f"{env}/")]
+            assert entry["data"][f"training/reward/{env}"] == pytest.approx(fmean(scores))
+        assert "training/reward/openspiel/tic_tac_toe" in entry["data"]
 
 
 def test_every_batch_has_the_shares_of_the_mixture(run: Run) -> None:

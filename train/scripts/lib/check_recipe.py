@@ -109,6 +109,7 @@ def check_env(config: DictConfig) -> None:
             "trainer.use_v1=false: verl's older trainer wants the same metrics of every answer, and ours differ by "
             "type of task. Leave it out"
         )
+    check_sampler(config)
     from env_adapter import SettingsError, get_env_adapter
     from mixture import read_parts
 
@@ -132,6 +133,19 @@ def check_env(config: DictConfig) -> None:
         raise RecipeError(str(error)) from error
     for env, loop in loops.items():
         check_agent_loop(config, env, loop, by_row=not isinstance(settings["env"], str) and any(loops.values()))
+
+
+def check_sampler(config: DictConfig) -> None:
+    """Raises RecipeError for what verl would ignore, or fail with later, beside a sampler of our own."""
+    sampler = OmegaConf.select(config, "trainer.v1.sampler.custom_sampler.path")
+    if not sampler:
+        return
+    off = "set trainer.v1.sampler.custom_sampler.path=null, which leaves out training/reward/<env>"
+    if OmegaConf.select(config, "algorithm.filter_groups.enable"):
+        raise RecipeError(f"algorithm.filter_groups would be ignored beside {Path(sampler).name}: {off}")
+    mode = OmegaConf.select(config, "trainer.v1.trainer_mode")
+    if mode != "sync":
+        raise RecipeError(f"trainer.v1.trainer_mode={mode} does not take {Path(sampler).name}: {off}")
 
 
 def check_agent_loop(config: DictConfig, env: str, wanted: str | None, by_row: bool = False) -> None:
