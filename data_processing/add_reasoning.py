@@ -80,7 +80,7 @@ def add_reasoning(args: argparse.Namespace) -> None:
         if not worked:
             raise EnvError(f"no answer is worth keeping ({counts}): nothing was written")
         write_rows(_rows(tasks, worked, name), args.output, SCHEMAS[name])
-    print(f"wrote {len(worked)} of {len(tasks)} rows to {args.output}: {counts}")
+    print(f"wrote {len(worked)} of {len(tasks)} rows to {args.output}; of {len(records) + failed} answers: {counts}")
 
 
 def read_tasks(args: argparse.Namespace) -> list[Task]:
@@ -182,11 +182,11 @@ def _count(records: Sequence[dict[str, Any]], failed: int) -> str:
 
 
 def _arguments(args: argparse.Namespace, tasks: Sequence[Task], model: ApiModel, name: str) -> dict[str, Any]:
-    """All that the answers depend on: neither --concurrency nor the server."""
+    """All that an answer depends on: not --concurrency, the server, or how many --attempts there are."""
     digest = sha256()
     for task in tasks:
         digest.update(task.challenge.to_json().encode() + b"\n")
-    names = ("temperature", "top_p", "max_tokens", "seed", "attempts", "correct_from")
+    names = ("temperature", "top_p", "max_tokens", "seed", "correct_from")
     return {
         "tasks": digest.hexdigest(),
         "model": model.name,

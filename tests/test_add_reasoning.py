@@ -204,7 +204,7 @@ def test_wrong_bare_cut_and_foreign_answers_are_counted_and_left_out(games, tmp_
         assert run(server.url, games, tmp_path / "out.jsonl") == 0
     assert [row["prompt"][-1]["content"] for row in rows_of(tmp_path / "out.jsonl")] == prompts[5:]
     counts = (
-        "wrote 7 of 12 rows to {}: 7 kept, 3 wrong or cut short, 1 right without reasoning, "
+        "wrote 7 of 12 rows to {}; of 12 answers: 7 kept, 3 wrong or cut short, 1 right without reasoning, "
         "1 right in another language than the prompt, 0 failed requests"
     )
     assert counts.format(tmp_path / "out.jsonl") in capsys.readouterr().out
@@ -253,11 +253,16 @@ def test_a_threshold_keeps_what_is_nearly_right(tmp_path):
     assert {row["task_id"] for row in wins} < {row["task_id"] for row in draws}
 
 
-def test_nothing_is_written_where_nothing_is_right(games, tmp_path, capsys):
-    with serving(lambda *_: Said("It is one of those that have no answer.\nAnswer: 1 + 1")) as server:
+def test_nothing_is_written_where_nothing_is_right_and_more_attempts_go_on(games, tmp_path, capsys):
+    right = solver(games)
+    wrong = Said("It is one of those that have no answer.\nAnswer: 1 + 1")
+    with serving(lambda request, before: right(request, before) if before else wrong) as server:
         assert run(server.url, games, tmp_path / "out.jsonl") == 2
-    assert "no answer is worth keeping (0 kept, 12 wrong" in one_line(capsys)
-    assert not (tmp_path / "out.jsonl").exists()
+        assert "no answer is worth keeping (0 kept, 12 wrong" in one_line(capsys)
+        assert not (tmp_path / "out.jsonl").exists()
+        assert run(server.url, games, tmp_path / "out.jsonl", "--attempts", "2") == 0
+    assert len(server.requests) == 24
+    assert "wrote 12 of 12 rows" in capsys.readouterr().out
 
 
 # -- languages ------------------------------------------------------------------------------------------------------

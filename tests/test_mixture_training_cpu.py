@@ -47,16 +47,26 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 
 
 @pytest.fixture(scope="module")
-def run(checkout: Checkout, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    run = MixtureRun(checkout, tiny, f"mixture-{os.getpid()}")
-    run.rollouts = tmp_path_factory.mktemp("rollouts")
-    yield from finished(run, f"trainer.rollout_data_dir='{run.rollouts}'")
+def player(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_player(tiny, tmp_path_factory.mktemp("models") / "player")
 
 
 @pytest.fixture(scope="module")
-def run_with_games(checkout: Checkout, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def run(checkout: Checkout, player: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """Single answers to both: a digit is now and then a legal move, and no answer to a logic task."""
+    run = MixtureRun(checkout, player, f"mixture-{os.getpid()}")
+    run.rollouts = tmp_path_factory.mktemp("rollouts")
+    yield from finished(
+        run,
+        f"trainer.rollout_data_dir='{run.rollouts}'",
+        f"{ADAPTER}.openspiel.reward_mode=legal",
+        "data.max_response_length=1",
+    )
+
+
+@pytest.fixture(scope="module")
+def run_with_games(checkout: Checkout, player: Path) -> Iterator[Run]:
     """Whole games beside single answers: each row has an agent loop of its own."""
-    player = build_player(tiny, tmp_path_factory.mktemp("models") / "player")
     run = MixtureRun(checkout, player, f"mixture-games-{os.getpid()}")
     run.environment["GAME_ANSWER_TOKENS"] = "1"
     yield from finished(
@@ -90,6 +100,7 @@ def test_the_training_reward_of_each_environment_and_type_is_logged(run: Run) ->
             scores = [row["score"] for row in rows if row["gts"].startswith(f"{env}/")]
             assert entry["data"][f"training/reward/{env}"] == pytest.approx(fmean(scores))
         assert "training/reward/openspiel/tic_tac_toe" in entry["data"]
+    assert max(entry["data"]["training/reward/openspiel"] for entry in run.steps()) > 0
 
 
 def test_every_batch_has_the_shares_of_the_mixture(run: Run) -> None:
