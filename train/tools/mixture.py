@@ -22,7 +22,7 @@ from typing import Any
 
 from env_adapter import SettingsError, canonical_env_name
 
-MAX_ROWS = 10_000_000
+MAX_ROWS = 2_000_000
 """Of an epoch: its order is held in memory."""
 
 
