@@ -28,7 +28,7 @@ LOGIC = (
     f"{ADAPTER}.lgc-v2.task_types=[operation,boolean_expressions]",
     f"{ADAPTER}.lgc-v2.num_tasks_per_type=30",
 )
-sizes_and_weights = st.lists(st.tuples(st.integers(1, 300), st.floats(0.01, 100)), min_size=1, max_size=6)
+sizes_and_weights = st.lists(st.tuples(st.integers(1, 100), st.floats(0.2, 5)), min_size=1, max_size=6)
 
 
 @pytest.fixture(autouse=True)
