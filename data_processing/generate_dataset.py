@@ -30,22 +30,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "train" / "tools"))
 
-from atomic_file import atomic_file
 from env_adapter import Challenge, EnvAdapter, SettingsError, canonical_env_name, shared_env_adapter
 from env_cli import add_env_arguments, derived_seed, exit_code, open_env, progress_bar
 from row_io.ordered_pool import chunks, ordered_pool
 from task_rows.kept_rows import KeptRows, kept_rows
-from task_rows.row_layouts import SCHEMAS, Layout, task_id_of
+from task_rows.row_layouts import DEFAULT_FORMAT, SCHEMAS, Layout, task_id_of, write_rows
 
 ROWS_PER_WRITE = 1000
-DEFAULT_FORMAT = {".parquet": "messages", ".jsonl": "plain"}
-"""By the ending of the output."""
 
 
 def choose_tasks(ids: Sequence[int], number: int, seed: int) -> list[int]:
@@ -110,7 +104,7 @@ def generate(args: argparse.Namespace) -> None:
             if ending == ".jsonl":
                 kept.publish()
             else:
-                _write_parquet(kept, args.output, SCHEMAS[name])
+                write_rows(kept.batches(ROWS_PER_WRITE), args.output, SCHEMAS[name])
     skipped = len(ids) - kept.number
     left_out = f"; {skipped} tasks without a {args.answers} answer left out" if skipped else ""
     print(f"wrote {kept.number} rows to {args.output}{left_out}")
@@ -141,12 +135,6 @@ def _resume(kept: KeptRows, ids: Sequence[int], make: Callable[[Sequence[int]], 
     done = ids.index(task_id) + 1
     print(f"going on after {done} of {len(ids)} tasks of an interrupted run", file=sys.stderr)
     return done
-
-
-def _write_parquet(kept: KeptRows, output: Path, schema: pa.Schema) -> None:
-    with atomic_file(output) as temporary, pq.ParquetWriter(temporary, schema) as writer:
-        for rows in kept.batches(ROWS_PER_WRITE):
-            writer.write_table(pa.Table.from_pylist(rows, schema))
 
 
 def make_parser() -> argparse.ArgumentParser:

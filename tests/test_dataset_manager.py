@@ -61,7 +61,7 @@ def task_ids(batch: dict) -> list[int]:
 
 def test_a_users_settings_reach_the_adapter(tokenizer):
     dataset = train_set(compose_config(f"{ADAPTER}.num_tasks=50"), tokenizer)
-    assert dataset.adapter.settings.num_tasks == 50
+    assert dataset.tasks[0].adapter.settings.num_tasks == 50
     assert len(dataset) == 40
     assert json.loads(dataset[0]["extra_info"]["adapter_config"]) == {"num_tasks": 50}
 
@@ -83,7 +83,7 @@ def test_the_three_splits_share_no_task(tokenizer):
 
 def test_train_and_validation_set_share_one_adapter(tokenizer, toy):
     config = compose_config()
-    assert train_set(config, tokenizer).adapter is validation_set(config, tokenizer).adapter
+    assert train_set(config, tokenizer).tasks[0].adapter is validation_set(config, tokenizer).tasks[0].adapter
     assert len(toy.built) == 1
 
 
@@ -104,7 +104,7 @@ def test_max_samples_cuts_the_split(tokenizer):
         ("+data.custom_cls.config.split_seed=x", "data.custom_cls.config: split_seed='x'"),
         ("data.custom_cls.config.env=null", "set +data.custom_cls.config.env"),
         ("data.custom_cls.config.env=chess2", "unknown env 'chess2'"),
-        ("data.custom_cls.config.env=[toy,toy]", "not a mixture"),
+        ("data.custom_cls.config.env=[toy,toy]", "names toy twice"),
         ("data.train_files=[/data/train.parquet]", "data.train_files=['/data/train.parquet']"),
         ("data.train_files=[train,validation]", "data.train_files=['train', 'validation']"),
         ("data.val_files=[train]", "must name a split: data.val_files=[validation] or [test]"),
@@ -130,7 +130,7 @@ def test_a_row_survives_its_way_to_the_reward_worker(tokenizer):
         for key in rows[i].keys() - {"dummy_tensor"}:
             assert arrived[key] == rows[i][key], key
         info = arrived["extra_info"]
-        assert Challenge.from_json(info["challenge"]) == dataset.adapter.generate(info["task_id"])
+        assert Challenge.from_json(info["challenge"]) == dataset.tasks[0].adapter.generate(info["task_id"])
         assert (info["env"], info["split"], info["index"]) == ("toy", "train", i)
 
 
@@ -139,9 +139,9 @@ def test_a_prompts_length_is_the_one_that_the_rollout_sees(tokenizer):
     dataset = train_set(config, tokenizer)
     messages = dataset[0]["raw_prompt"]
     builder = create_continuous_token_builder(tokenizer, chat_template_kwargs=config.data.apply_chat_template_kwargs)
-    assert dataset._prompt_lengths([messages]) == [len(builder.build_initial_tokens(messages))]
-    without = train_set(compose_config(), tokenizer)._prompt_lengths([messages])
-    assert dataset._prompt_lengths([messages])[0] == without[0] + len("system\nThink.\n") + 2
+    assert dataset.tasks[0].limit.lengths([messages]) == [len(builder.build_initial_tokens(messages))]
+    without = train_set(compose_config(), tokenizer).tasks[0].limit.lengths([messages])
+    assert dataset.tasks[0].limit.lengths([messages])[0] == without[0] + len("system\nThink.\n") + 2
 
 
 def test_overlong_prompts_are_dropped_and_counted(tokenizer, caplog):

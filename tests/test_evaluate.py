@@ -162,6 +162,16 @@ def test_the_key_is_sent_and_never_written(tmp_path, monkeypatch):
         assert "hunter2" not in path.read_text()
 
 
+def test_types_of_tasks_have_lines_of_their_own_under_a_heading_that_says_so(tmp_path, capsys):
+    settings = ["task_types=operation,boolean_expressions", "num_tasks_per_type=40", "difficulty=easy"]
+    flags = [part for setting in settings for part in ("--set", setting)]
+    with chat_server(lambda request: "Answer: True") as (url, _):
+        assert run(url, tmp_path, *flags, "--env", "lgc-v2") == 0
+    out = capsys.readouterr().out
+    assert "reward by type of task" in out and "\nboolean_expressions " in out and "\noperation " in out
+    assert "reasoning-gym" in read(tmp_path)[0]["versions"]
+
+
 def test_a_busy_server_is_asked_again(tmp_path):
     refused = []
 

@@ -49,7 +49,7 @@ def test_whole_games_are_played_to_their_end_and_summed_up_by_game(tmp_path: Pat
         assert row["metrics"]["won"] == (row["score"] > 0.5)
     assert len(requests) == sum(row["metrics"]["turns"] for row in rows)
     out = capsys.readouterr().out
-    assert "won" in out and "reward by game" in out and "leduc_poker" in out
+    assert "won" in out and "reward by type of task" in out and "leduc_poker" in out
 
 
 def test_the_same_evaluation_gives_the_same_games(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 import env_adapter
 import generate_dataset
 from env_adapter import EnvError
+from task_rows.kept_rows import kept_rows
 from toy_eval_env import ToyAdapter
 
 SCRIPT = Path(generate_dataset.__file__)
@@ -274,3 +276,29 @@ def test_tasks_without_an_answer_are_counted_the_same_after_a_resume(tmp_path, m
     assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert rows and all(row["task_id"] % 3 == 0 for row in rows)
+
+
+# -- rows that come in any order ----------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=9)), max_size=8),
+    st.integers(0, 400),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whole_rows_are_read_again_wherever_the_crash_fell(tmp_path, rows, lost):
+    output = tmp_path / "out.jsonl"
+    with suppress(KeyboardInterrupt), kept_rows(output, {}) as kept:
+        kept.append(rows)
+        raise KeyboardInterrupt
+    partial = tmp_path / ".out.jsonl.partial"
+    text = partial.read_bytes() if partial.exists() else b""
+    text = text[: max(0, len(text) - lost)]
+    partial.write_bytes(text)
+    (tmp_path / ".out.jsonl.journal").write_text("{}")
+    with kept_rows(output, {}) as kept:
+        assert kept.read() == rows[: text.count(b"\n")]
+        assert kept.number == text.count(b"\n")
+        kept.append([{"after": 1}])
+        assert next(iter(kept.batches(100)))[-1] == {"after": 1}
+    assert not partial.exists()

@@ -30,6 +30,7 @@ SFT_PROFILES = sorted(path.stem for path in (CONFIG / "sft_profile").glob("*.yam
 # recipe, the verl config that it extends, environment, overrides
 CASES = {
     **{f"lgc_v2-{p}-lora": ("lgc_v2", "ppo_trainer", {"PROFILE": p}, []) for p in GRPO_PROFILES},
+    **{f"mixture-{p}-lora": ("mixture", "ppo_trainer", {"PROFILE": p}, []) for p in GRPO_PROFILES},
     **{f"swe_agent-{p}-lora": ("swe_agent", "ppo_trainer", {"PROFILE": p}, []) for p in GRPO_PROFILES},
     **{f"swe_synth-{p}-lora": ("swe_synth", "ppo_trainer", {"PROFILE": p}, []) for p in GRPO_PROFILES},
     **{f"openspiel_game-{p}-lora": ("openspiel_game", "ppo_trainer", {"PROFILE": p}, []) for p in GRPO_PROFILES},
@@ -50,6 +51,7 @@ SCRIPT_VARIABLES = {  # what the scripts export
     "AGENT_MODEL_PATH": "/repo/train/models/a-model",
     "CHECKPOINT_DIR": "/repo/checkpoints/a-run",
     "WANDB_EXP": "a-run",
+    "MIXTURE": "openspiel,lgc-v2:3",
     "SFT_TRAIN_FILES": "/repo/train/parquet/train.parquet",
 }
 
@@ -133,6 +135,7 @@ def test_lora_leaves_out_the_head_and_the_embedding(name: str) -> None:
         ("openspiel", "full"),
         ("openspiel_game", "lora"),
         ("lgc_v2", "lora"),
+        ("mixture", "lora"),
         ("swe_synth", "lora"),
         ("swe_agent", "lora"),
     ],

@@ -78,9 +78,9 @@ def test_openspiel_pays_its_best_move_and_not_a_word(tokenizer):
     overrides = [f"+data.custom_cls.config.adapter_config.{game}" for game in games]
     config = compose_config("data.custom_cls.config.env=openspiel", *overrides)
     dataset = create_rl_dataset(config.data.train_files, config.data, tokenizer, None)
-    reward_fn = get_custom_reward_fn(config)
+    reward_fn, adapter = get_custom_reward_fn(config), dataset.tasks[0].adapter
     for i in range(4):
-        best = dataset.adapter.reference_answer(dataset.adapter.generate(dataset.task_ids[i]))
+        best = adapter.reference_answer(adapter.generate(dataset.task_ids[i]))
         paid, unpaid = (score(reward_fn, dataset[i], answer) for answer in (best, "I resign"))
         assert paid["score"] > unpaid["score"] == 0
         assert paid.keys() == unpaid.keys()

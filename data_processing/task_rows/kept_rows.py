@@ -58,6 +58,24 @@ class KeptRows:
         self._partial.seek(end)
         return last
 
+    def read(self) -> list[Row]:
+        """Counts the rows that stand, in whatever order, and returns them; a line that a crash cut short ends them."""
+        rows, end = [], 0
+        self._partial.seek(0)
+        for line in self._partial:
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                break
+            if not line.endswith(b"\n"):
+                rows.pop()
+                break
+            end += len(line)
+        self._partial.truncate(end)
+        self._partial.seek(end)
+        self.number = len(rows)
+        return rows
+
     def append(self, rows: Sequence[Row]) -> None:
         """Adds rows; they outlive this process from here on."""
         self._partial.write(b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows))

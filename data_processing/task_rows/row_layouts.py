@@ -11,12 +11,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
+from atomic_file import atomic_file
 from env_adapter import Challenge
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
@@ -65,6 +68,8 @@ SCHEMAS = {
         ]
     ),
 }
+DEFAULT_FORMAT = {".parquet": "messages", ".jsonl": "plain"}
+"""By the ending of the output."""
 TYPE_KEYS = ("task_type", "game", "type")
 """Where environments keep the kind of a task in `Challenge.extra`."""
 
@@ -119,3 +124,15 @@ def task_type(challenge: Challenge) -> str:
 def task_id_of(row: Mapping[str, Any]) -> int:
     """The task of a row of any of the layouts. Raises KeyError or TypeError for a row of none."""
     return row["task_id"] if "task_id" in row else row["extra_info"]["task_id"]
+
+
+def write_rows(batches: Iterable[list[dict[str, Any]]], output: Path, schema: pa.Schema) -> None:
+    """A .parquet or a .jsonl file of rows of one layout, which appears whole or not at all."""
+    with atomic_file(output) as temporary:
+        if output.suffix == ".jsonl":
+            with temporary.open("w", encoding="utf-8") as file:
+                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for rows in batches for row in rows)
+            return
+        with pq.ParquetWriter(temporary, schema) as writer:
+            for rows in batches:
+                writer.write_table(pa.Table.from_pylist(rows, schema))

@@ -68,7 +68,7 @@ def _score(number: int, answered: AnsweredTask, question: Question) -> RowScore:
     if answered.response is None:
         return RowScore(number, answered.task_id)
     try:
-        adapter, challenge = _open_task(answered, question)
+        adapter, challenge = open_task(answered, question)
         score = adapter.evaluate(answered.response, challenge)
     except EnvError as error:
         return RowScore(number, answered.task_id, response=answered.response, fault=" ".join(str(error).split()))
@@ -78,7 +78,8 @@ def _score(number: int, answered: AnsweredTask, question: Question) -> RowScore:
     )
 
 
-def _open_task(answered: AnsweredTask, question: Question) -> tuple[EnvAdapter, Challenge]:
+def open_task(answered: AnsweredTask, question: Question) -> tuple[EnvAdapter, Challenge]:
+    """The task of a row, and the environment that made it. Raises SettingsError, or EnvError for a broken challenge."""
     challenge = None if answered.challenge is None else Challenge.from_json(answered.challenge)
     env = question.env or answered.env or (challenge and challenge.env)
     if not env:

@@ -37,7 +37,5 @@ split_arguments "$@"
 export TASK_TYPES=${TASK_TYPES:-}
 
 one_of DRY_RUN "${DRY_RUN:=0}" 0 1
-one_of TASK_DIFFICULTY "${TASK_DIFFICULTY:-medium}" easy medium hard
-one_of TASK_LANGUAGE "${TASK_LANGUAGE:-en}" en zh
-[[ -z ${TASKS_PER_TYPE:-} ]] || whole_number TASKS_PER_TYPE "$TASKS_PER_TYPE" 1
+choose_logic_tasks
 train_grpo lgc_v2 "lgc-v2-${TASK_TYPES:-all}" need_reasoning_gym

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -47,6 +47,8 @@ class Answer:
     tokens: int | None = None
     error: str | None = None
     """Why there is no answer: a fault of the server, which is not a wrong answer."""
+    reasoning: str | None = None
+    """Where the server gives the thinking apart from the answer."""
 
 
 class ChatModel(Protocol):
@@ -237,8 +239,10 @@ class ApiModel:
         sampling: Sampling,
         max_errors: float = 0.0,
         quiet: bool = False,
+        each: Callable[[int, Answer], None] | None = None,
     ) -> list[Answer]:
-        return asyncio.run(self._answer_all(conversations, seeds, sampling, max_errors, quiet))
+        """`each` is given every answer when it comes, with the number of its conversation."""
+        return asyncio.run(self._answer_all(conversations, seeds, sampling, max_errors, quiet, each))
 
     async def _answer_all(
         self,
@@ -247,6 +251,7 @@ class ApiModel:
         sampling: Sampling,
         max_errors: float,
         quiet: bool,
+        each: Callable[[int, Answer], None] | None,
     ) -> list[Answer]:
         import openai
 
@@ -254,7 +259,7 @@ class ApiModel:
         slots = asyncio.Semaphore(self.concurrency)
         errors = 0
 
-        async def ask(client: openai.AsyncOpenAI, messages: Messages, seed: int) -> Answer:
+        async def ask(client: openai.AsyncOpenAI, number: int, messages: Messages, seed: int) -> Answer:
             nonlocal errors
             async with slots:
                 try:
@@ -273,6 +278,8 @@ class ApiModel:
                 except (openai.APIError, json.JSONDecodeError) as error:
                     answer = Answer("", error=_one_line(error))
             progress.update()
+            if each is not None:
+                each(number, answer)
             errors += answer.error is not None
             if errors > max_errors * len(conversations):
                 raise EnvError(
@@ -284,7 +291,8 @@ class ApiModel:
         async with openai.AsyncOpenAI(
             base_url=self.url, api_key=_api_key(), max_retries=self.max_retries, timeout=self.timeout
         ) as client:
-            tasks = [asyncio.ensure_future(ask(client, *each)) for each in zip(conversations, seeds, strict=True)]
+            asked = enumerate(zip(conversations, seeds, strict=True))
+            tasks = [asyncio.ensure_future(ask(client, number, *one)) for number, one in asked]
             try:
                 return await asyncio.gather(*tasks)
             finally:
@@ -310,7 +318,13 @@ def _read_reply(reply) -> Answer:
     if content is not None and not isinstance(content, str):
         return Answer("", error=f"the content is not text: {_one_line(content)}")
     tokens = getattr(getattr(reply, "usage", None), "completion_tokens", None)
-    return Answer(content or "", getattr(choices[0], "finish_reason", None), tokens)
+    thinking = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None)
+    return Answer(
+        content or "",
+        getattr(choices[0], "finish_reason", None),
+        tokens,
+        reasoning=thinking if isinstance(thinking, str) else None,
+    )
 
 
 def _api_key() -> str:
@@ -318,4 +332,7 @@ def _api_key() -> str:
 
 
 def _one_line(error: object) -> str:
-    return " ".join(str(error).split())[:300]
+    """Without the key, which a server may repeat."""
+    key = os.environ.get("OPENAI_API_KEY")
+    text = str(error).replace(key, "***") if key else str(error)
+    return " ".join(text.split())[:300]

@@ -11,12 +11,15 @@ settings a row looks like this:
      "extra_info": {"env": "openspiel", "task_id": 7, "challenge": "{...}", "adapter_config": "{...}", ...}, ...}
 
 `extra_info` is all that `reward-manager.py` needs to score an answer in any process.
+
+Several environments in one run, with weights and with settings by environment (see mixture.py):
+
+    +data.custom_cls.config.env=[openspiel,lgc-v2:3]  +data.custom_cls.config.adapter_config.lgc-v2.difficulty=easy
 """
 
 # No `from __future__ import annotations`: verl does not enter this module into sys.modules, where dataclasses would
 # look up annotations that are text.
 import json
-import logging
 from hashlib import sha256
 from typing import Any
 
@@ -26,21 +29,22 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch.utils.data import Dataset
 
-from env_adapter import SettingsError, canonical_env_name, parse_settings, shared_env_adapter
-from task_split import SPLITS, split_task_ids
-
-logger = logging.getLogger("dataset-manager")
+from env_adapter import SettingsError, parse_settings
+from env_tasks import EnvTasks, PromptLimit
+from mixture import blend, pass_order, read_parts
+from task_split import SPLITS
 
 SPLITS_OF_KEY = {"train_files": ("train",), "val_files": ("validation", "test")}
-PROBED_PROMPTS = 16
-"""Prompts measured when the dataset is built: a limit that most tasks exceed fails before a model is loaded."""
+ONE_ANSWER = "single_turn_agent"
+"""verl's agent loop of the rows that name none."""
 
 
 @dataclass
 class DatasetSettings:
     """`data.custom_cls.config`. A setting that is None has the default of `split_task_ids`."""
 
-    env: str
+    env: str | list[str]
+    """One environment, or a list of NAME or NAME:WEIGHT; then `adapter_config` goes by environment."""
     adapter_config: dict[str, Any] = Field(default_factory=dict)
     validation_fraction: float | None = None
     test_fraction: float | None = None
@@ -56,7 +60,11 @@ class DatasetSettings:
 
 
 class DynamicEnvDataset(Dataset):
-    """One split of an environment: a finite list of tasks, generated one by one.
+    """One split of an environment, or of several: a finite list of tasks, generated one by one.
+
+    Of several, the train split is a blend by their weights: in its order (`data.shuffle=False`) the shares hold in
+    every batch, and an environment that comes more often than it has tasks begins its next pass when the last one is
+    complete. verl's shuffle keeps the shares of the epoch. Validation and test have every task once.
 
     A prompt may have at most `data.max_prompt_length` tokens, counted as the rollout counts them. What happens to a
     longer one is said by verl's own keys:
@@ -76,54 +84,67 @@ class DynamicEnvDataset(Dataset):
     ) -> None:
         self.split = _split_name(data_files, config)
         settings = _read_settings(config)
-        self.env = canonical_env_name(settings.env)
-        self.adapter_config = json.dumps(settings.adapter_config, sort_keys=True)
-        self.adapter = shared_env_adapter(self.env, self.adapter_config)
-        self.adapter.validate()
-        self.tokenizer = tokenizer
-        # verl gives a custom chat template to the processor where there is one.
-        self.templater = processor or tokenizer
-        self.template_kwargs = _template_kwargs(config)
-        self.max_prompt_length = config.max_prompt_length
-        self.num_dropped = 0
-
-        self.task_ids = split_task_ids(self.adapter.num_tasks(), self.split, **settings.split_arguments())
-        if max_samples is not None and max_samples > 0:
-            self.task_ids = self.task_ids[:max_samples]
-        self.lengths_are_known = bool(config.get("filter_overlong_prompts", False))
-        if self.lengths_are_known:
-            self._drop_overlong()
-        else:
+        self.is_mixture = not isinstance(settings.env, str)
+        try:
+            self.parts = read_parts(settings.env, settings.adapter_config)
+        except SettingsError as error:
+            raise SettingsError(f"data.custom_cls.config: {error}") from error
+        drop_longer = bool(config.get("filter_overlong_prompts", False))
+        if not drop_longer:
             _check_truncation(config)
-            self._check_lengths(self.task_ids[:PROBED_PROMPTS])
+        # verl gives a custom chat template to the processor where there is one.
+        limit = PromptLimit(
+            tokenizer, processor or tokenizer, _template_kwargs(config), config.max_prompt_length, drop_longer
+        )
+        self.tasks = [EnvTasks(part, self.split, settings.split_arguments(), limit) for part in self.parts]
+        max_samples = max_samples or -1
+        if not self.is_mixture and max_samples > 0:
+            self.tasks[0].task_ids = self.tasks[0].task_ids[:max_samples]
+        for tasks in self.tasks:
+            tasks.check_lengths()
+        self.rows = self._lay_out()
+        if self.is_mixture and max_samples > 0:
+            self.rows = self.rows[:max_samples]
+        self.num_dropped = sum(tasks.num_dropped for tasks in self.tasks)
+        # One loop is verl's `default_agent_loop`; where they differ, each row says which.
+        self.names_loops = self.is_mixture and any(tasks.agent_loop for tasks in self.tasks)
         if self.split == "train":
-            _check_batch_size(len(self.task_ids), config)
+            _check_batch_size(len(self.rows), config)
         # Once, since the dataloader asks for the state after every batch.
-        self._task_ids_digest = sha256(json.dumps(self.task_ids).encode()).hexdigest()[:16]
+        ids = [[part, i] for part, i in self.rows] if self.is_mixture else self.task_ids
+        self._task_ids_digest = sha256(json.dumps(ids).encode()).hexdigest()[:16]
+
+    @property
+    def task_ids(self) -> list[int]:
+        """The task of every row, in its environment."""
+        return [task_id for _, task_id in self.rows]
+
+    def _lay_out(self) -> list[tuple[int, int]]:
+        """(environment, task id) of every row."""
+        sizes = [len(tasks.task_ids) for tasks in self.tasks]
+        # By their sizes: each task once, and the first rows (max_samples) are some of each.
+        weights = [part.weight for part in self.parts] if self.split == "train" else sizes
+        passes: dict[tuple[int, int], list[int]] = {}
+        rows = []
+        for part, row in blend(sizes, weights):
+            number, place = divmod(row, sizes[part])
+            if (part, number) not in passes:
+                passes[part, number] = pass_order(self.tasks[part].task_ids, number)
+            rows.append((part, passes[part, number][place]))
+        return rows
 
     def __len__(self) -> int:
-        return len(self.task_ids)
+        return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """A row for verl. Raises SettingsError when its prompt is too long, IndexError outside the split."""
-        task_id = self.task_ids[index]
-        challenge = self.adapter.generate(task_id)
-        if not self.lengths_are_known:
-            self._check_length(task_id, self._prompt_lengths([challenge.messages])[0])
+        part, task_id = self.rows[index]
+        row = self.tasks[part].row_of(task_id)
+        row["extra_info"] = {"index": index, **row["extra_info"]}
+        if self.names_loops:
+            row["agent_name"] = self.tasks[part].agent_loop or ONE_ANSWER
         return {
-            "raw_prompt": challenge.messages,
-            "data_source": self.env,
-            "ability": self.env,
-            # verl wants a ground truth and writes it to its logs; the answer is checked, not compared.
-            "reward_model": {"style": "rule", "ground_truth": f"{self.env}/{task_id}"},
-            "extra_info": {
-                "index": index,
-                "env": self.env,
-                "task_id": task_id,
-                "split": self.split,
-                "challenge": challenge.to_json(),
-                "adapter_config": self.adapter_config,
-            },
+            **row,
             "index": index,
             "tools_kwargs": {},
             "interaction_kwargs": {},
@@ -133,7 +154,14 @@ class DynamicEnvDataset(Dataset):
 
     def state_dict(self) -> dict[str, Any]:
         """What the dataloader's checkpoint keeps of the dataset: enough to know whether a resumed run has the same."""
-        return {"env": self.env, "adapter_config": self.adapter_config, "task_ids": self._task_ids_digest}
+        if not self.is_mixture:
+            tasks = self.tasks[0]
+            return {"env": tasks.env, "adapter_config": tasks.adapter_config, "task_ids": self._task_ids_digest}
+        return {
+            "env": ",".join(f"{part.env}:{part.weight:g}" for part in self.parts),
+            "adapter_config": json.dumps({part.env: part.settings for part in self.parts}, sort_keys=True),
+            "task_ids": self._task_ids_digest,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Raises SettingsError when the checkpoint was made with other tasks: its place in the epoch means nothing."""
@@ -152,48 +180,6 @@ class DynamicEnvDataset(Dataset):
     ) -> tuple[None, None, None]:
         """Asked by verl's agent loop of a model with a processor: images, videos, audios. Our prompts are text."""
         return None, None, None
-
-    def _prompt_lengths(self, prompts: list[list[dict[str, str]]]) -> list[int]:
-        """The lengths in tokens, with the chat template and the opening of the answer."""
-        texts = [
-            self.templater.apply_chat_template(
-                messages, add_generation_prompt=True, tokenize=False, **self.template_kwargs
-            )
-            for messages in prompts
-        ]
-        return [len(ids) for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]]
-
-    def _check_length(self, task_id: int, length: int) -> None:
-        if length > self.max_prompt_length:
-            raise SettingsError(
-                f"the prompt of {self.env} task {task_id} ({self.split}) has {length} tokens, more than "
-                f"data.max_prompt_length={self.max_prompt_length}: raise it, or leave such tasks out with "
-                "data.filter_overlong_prompts=True"
-            )
-
-    def _check_lengths(self, task_ids: list[int]) -> None:
-        lengths = self._prompt_lengths([self.adapter.generate(task_id).messages for task_id in task_ids])
-        for task_id, length in zip(task_ids, lengths, strict=True):
-            self._check_length(task_id, length)
-
-    def _drop_overlong(self) -> None:
-        kept = []
-        for start in range(0, len(self.task_ids), 256):
-            task_ids = self.task_ids[start : start + 256]
-            lengths = self._prompt_lengths([self.adapter.generate(task_id).messages for task_id in task_ids])
-            kept += [i for i, length in zip(task_ids, lengths, strict=True) if length <= self.max_prompt_length]
-        self.num_dropped = len(self.task_ids) - len(kept)
-        if not kept:
-            raise SettingsError(
-                f"every prompt of the {self.split} split of {self.env} ({self.num_dropped} tasks) has more than "
-                f"data.max_prompt_length={self.max_prompt_length} tokens: raise it"
-            )
-        if self.num_dropped:
-            logger.warning(
-                "%s, %s: dropped %d of %d tasks whose prompt is longer than data.max_prompt_length=%d tokens",
-                *(self.env, self.split, self.num_dropped, len(self.task_ids), self.max_prompt_length),
-            )
-        self.task_ids = kept
 
 
 LGCV2DynamicDataset = DynamicEnvDataset
@@ -225,8 +211,6 @@ def _read_settings(config: DictConfig) -> DatasetSettings:
     env = raw.get("env")
     if not env:
         raise SettingsError("no environment is chosen: set +data.custom_cls.config.env=openspiel (or another env)")
-    if not isinstance(env, str):
-        raise SettingsError(f"data.custom_cls.config.env={env!r}: one environment, not a mixture of several")
     try:
         return parse_settings(DatasetSettings, raw)
     except SettingsError as error:

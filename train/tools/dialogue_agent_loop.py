@@ -28,6 +28,7 @@ from uuid import uuid4
 from omegaconf import OmegaConf
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput
 
+from answer_metrics import answer_metrics
 from env_adapter import Challenge, Dialogue, EnvError, Score, shared_env_adapter
 from env_faults import FaultCounter, watched
 from token_chat import TokenChat
@@ -122,7 +123,8 @@ class DialogueSession:
 
     def _outputs(self, dialogue: Dialogue, chat: TokenChat) -> list[AgentLoopOutput]:
         score = dialogue.score()
-        info = {"score": score.value, **self.metrics(dialogue, score), "env_error": self.loop.faults.count(False)}
+        named = Score(score.value, self.metrics(dialogue, score))
+        info = answer_metrics(self.challenge, named, self.loop.faults.count(False))
         steps = [step for step in self.weights if step is not None]
         extra_fields = {
             "reward_extra_info": info,

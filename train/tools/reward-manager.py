@@ -3,7 +3,7 @@
     reward.custom_reward_function.path=train/tools/reward-manager.py  reward.custom_reward_function.name=compute_score
 
     compute_score("openspiel", "4", "", {"env": "openspiel", "challenge": "{...}", "adapter_config": "{...}"})
-    → {"score": 1.0, "legal": 1.0, ..., "env_error": 0.0}
+    → {"score": 1.0, "legal": 1.0, ..., "reward/tic_tac_toe": 1.0, "env_error": 0.0}
 
 The row's `extra_info`, written by `dataset-manager.py`, says which environment and which task it is: a reward worker
 needs no configuration of its own. verl calls a plain function like this one in a thread, so several answers are scored
@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from answer_metrics import answer_metrics
 from env_adapter import Challenge, EnvError, Score, SettingsError, canonical_env_name, shared_env_adapter
 from env_faults import FaultCounter, watched
 
@@ -48,7 +49,7 @@ def compute_score(
     env_error_limit: float = 0.05,
     **kwargs: Any,
 ) -> dict[str, float]:
-    """The reward under "score", in [0, 1], and the environment's metrics; the same keys for every answer of an env.
+    """The reward under "score", in [0, 1], and the environment's metrics; the same keys for every answer of a type.
 
     "env_error" is the share of this worker's answers, so far, that could not be scored. `data_source` and
     `ground_truth` are verl's and not needed. Raises EnvError for an answer that cannot be scored.
@@ -56,14 +57,14 @@ def compute_score(
     with watched(faults, 0.0, f"scoring {data_source!r}"):
         limit = _checked_limit(env_error_limit, kwargs)
     with watched(faults, limit, f"scoring {data_source!r}"):
-        score = _evaluate(solution_str, extra_info)
-    return {"score": score.value, **score.metrics, "env_error": faults.count(False)}
+        challenge, score = _evaluate(solution_str, extra_info)
+    return answer_metrics(challenge, score, faults.count(False))
 
 
 compute_lgc_v2_score = compute_score
 
 
-def _evaluate(response: str, extra_info: dict[str, Any] | None) -> Score:
+def _evaluate(response: str, extra_info: dict[str, Any] | None) -> tuple[Challenge, Score]:
     """Raises EnvError when the row is not one of dataset-manager.py, or for whatever the adapter calls a fault."""
     row = extra_info or {}
     for key in ("env", "challenge", "adapter_config"):
@@ -76,7 +77,7 @@ def _evaluate(response: str, extra_info: dict[str, Any] | None) -> Score:
     score = shared_env_adapter(env, row["adapter_config"]).evaluate(response, challenge)
     for name in RESERVED_METRICS.keys() & score.metrics.keys():
         raise TypeError(f"env {env!r} has a metric named {name!r}, but {RESERVED_METRICS[name]}: rename it")
-    return score
+    return challenge, score
 
 
 def _checked_limit(limit: Any, others: dict[str, Any]) -> float:

@@ -101,38 +101,69 @@ def check_lora(config: DictConfig) -> None:
 
 
 def check_env(config: DictConfig) -> None:
-    """Let the environment of the recipe judge its own settings. Raises RecipeError."""
+    """Let the environments of the recipe judge their own settings. Raises RecipeError."""
     settings = OmegaConf.to_container(config.data.custom_cls).get("config") or {}
     if "env" not in settings:
         return
     dry_run = os.environ.get("DRY_RUN") == "1"
     if dry_run:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported: a dry run downloads nothing
+    if not config.trainer.get("use_v1", True):
+        raise RecipeError(
+            "trainer.use_v1=false: verl's older trainer wants the same metrics of every answer, and ours differ by "
+            "type of task. Leave it out"
+        )
+    check_sampler(config)
     from env_adapter import NotHere, SettingsError, get_env_adapter
+    from mixture import read_parts
 
+    loops = {}
     try:
-        adapter = get_env_adapter(settings["env"], settings.get("adapter_config"))
-        adapter.validate()
-        tasks = adapter.num_tasks()
+        for part in read_parts(settings["env"], settings.get("adapter_config") or {}):
+            try:
+                adapter = get_env_adapter(part.env, part.settings)
+                adapter.validate()
+                tasks = adapter.num_tasks()
+            except NotHere as error:
+                if not dry_run:
+                    raise
+                print(f"note: the tasks were not checked: {error}", file=sys.stderr)
+                continue
+            except ModuleNotFoundError as error:
+                if error.name != "pyspiel":
+                    raise
+                note = "open_spiel is not installed, so the games were not checked; a run installs it"
+                print(f"note: {note}", file=sys.stderr)
+                continue
+            if tasks < 1:
+                raise RecipeError(f"env {part.env} has no tasks with {part.settings}")
+            loops[part.env] = getattr(adapter, "agent_loop", None)
     except SettingsError as error:
-        if not (dry_run and isinstance(error, NotHere)):
-            raise RecipeError(str(error)) from error
-        print(f"note: the tasks were not checked: {error}", file=sys.stderr)
-        return
-    except ModuleNotFoundError as error:
-        if error.name != "pyspiel":
-            raise
-        print("note: open_spiel is not installed, so the games were not checked; a run installs it", file=sys.stderr)
-        return
-    check_agent_loop(config, settings["env"], getattr(adapter, "agent_loop", None))
-    if tasks < 1:
-        raise RecipeError(f"env {settings['env']} has no tasks with {settings.get('adapter_config')}")
+        raise RecipeError(str(error)) from error
+    for env, loop in loops.items():
+        check_agent_loop(config, env, loop, by_row=not isinstance(settings["env"], str) and any(loops.values()))
 
 
-def check_agent_loop(config: DictConfig, env: str, wanted: str | None) -> None:
-    """Raises RecipeError where tasks and agent loop do not fit, or a reply does not fit into a response."""
+def check_sampler(config: DictConfig) -> None:
+    """Raises RecipeError for what verl would ignore, or fail with later, beside a sampler of our own."""
+    sampler = OmegaConf.select(config, "trainer.v1.sampler.custom_sampler.path")
+    if not sampler:
+        return
+    off = "set trainer.v1.sampler.custom_sampler.path=null, which leaves out training/reward/<env>"
+    if OmegaConf.select(config, "algorithm.filter_groups.enable"):
+        raise RecipeError(f"algorithm.filter_groups would be ignored beside {Path(sampler).name}: {off}")
+    mode = OmegaConf.select(config, "trainer.v1.trainer_mode")
+    if mode != "sync":
+        raise RecipeError(f"trainer.v1.trainer_mode={mode} does not take {Path(sampler).name}: {off}")
+
+
+def check_agent_loop(config: DictConfig, env: str, wanted: str | None, by_row: bool = False) -> None:
+    """Raises RecipeError where tasks and agent loop do not fit, or a reply does not fit into a response.
+
+    `by_row`: each row of the dataset names its loop, as in a mixture of both kinds.
+    """
     agent = config.actor_rollout_ref.rollout.agent
-    if agent.default_agent_loop != (wanted or ONE_ANSWER):
+    if not by_row and agent.default_agent_loop != (wanted or ONE_ANSWER):
         raise RecipeError(
             f"the tasks of env {env} need the agent loop {wanted or ONE_ANSWER}, and default_agent_loop is "
             f"{agent.default_agent_loop}: games take GAME_MODE=game or state, software repair SWE_MODE=agent or patch"
@@ -149,8 +180,8 @@ def check_agent_loop(config: DictConfig, env: str, wanted: str | None) -> None:
     if answer_tokens > config.data.max_response_length:
         raise RecipeError(
             f"answer_tokens={answer_tokens} of {wanted} (GAME_ANSWER_TOKENS, SWE_ANSWER_TOKENS) is more than "
-            f"data.max_response_length={config.data.max_response_length}, which holds the turns of a task: raise one or "
-            "lower the other"
+            f"data.max_response_length={config.data.max_response_length}, which holds the turns of a task: raise one "
+            "or lower the other"
         )
 
 

@@ -38,6 +38,31 @@ game_recipe() {
     fi
 }
 
+# The variables of the logic tasks.
+choose_logic_tasks() {
+    one_of TASK_DIFFICULTY "${TASK_DIFFICULTY:-medium}" easy medium hard
+    one_of TASK_LANGUAGE "${TASK_LANGUAGE:-en}" en zh
+    [[ -z ${TASKS_PER_TYPE:-} ]] || whole_number TASKS_PER_TYPE "$TASKS_PER_TYPE" 1
+}
+
+# check_mixture ENV[:WEIGHT],…: the form alone; the recipe's check knows the environments.
+check_mixture() {
+    local item
+    local -a items
+    [[ -n $1 ]] || die 'no environment is chosen: name two or more, as in openspiel lgc-v2:3 (or set MIXTURE)'
+    IFS=, read -r -a items <<<"$1"
+    for item in "${items[@]}"; do
+        [[ $item =~ ^[A-Za-z][A-Za-z0-9_-]*(:[0-9.]+)?$ ]] ||
+            die "MIXTURE=$1: $item is not ENV or ENV:WEIGHT, as in openspiel or lgc-v2:3"
+    done
+}
+
+# What the environments of MIXTURE need and is missing.
+need_mixture() {
+    [[ ${MIXTURE,,} != *spiel* ]] || need_open_spiel
+    [[ ! ${MIXTURE,,} =~ (lgc|logic|reasoning) ]] || need_reasoning_gym
+}
+
 choose_lora() {
     one_of ENABLE_LORA "${ENABLE_LORA:-1}" 0 1
     one_of LAYERED_SUMMON "${LAYERED_SUMMON:-0}" 0 1
