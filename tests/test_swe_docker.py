@@ -15,6 +15,7 @@ import time
 import venv
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,11 +23,12 @@ import pytest
 
 from env_adapter import EnvError, NotHere, SettingsError
 from sandbox.limits import Limits
-from swe import containers
+from swe import containers, published_rows
 from swe.backends import open_backend
 from swe.containers import Docker
-from swe.docker_judge import DockerJudge, marked_output, marked_script
-from swe.published_rows import Log, Swebench, is_published
+from swe.docker_judge import DockerJudge
+from swe.marked_scripts import marked_output, marked_script
+from swe.published_rows import Log, Swebench, UnreadableLog, is_published
 from swe.repos import RepoCache
 from swe.rows import SweRow
 from swe.test_runs import python_folders
@@ -104,7 +106,12 @@ class Toy:
 def make_toy(directory: Path, repo: str, instance_id: str) -> Toy:
     """The repository of toy_swe_task, with a test that comes with the right answer, as a row of a benchmark."""
     tree = directory / "tree"
-    for name, text in {"calc/__init__.py": "", "calc/core.py": CORE, "tests/test_core.py": INSIDE}.items():
+    for name, text in {
+        "conftest.py": "",
+        "calc/__init__.py": "",
+        "calc/core.py": CORE,
+        "tests/test_core.py": INSIDE,
+    }.items():
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         (tree / name).write_text(text)
     _git(tree, "init", "--quiet", "--initial-branch=main")
@@ -355,14 +362,17 @@ def test_a_row_of_swebench_5_is_judged_in_its_image(engine: Engine, new_toy: Toy
 
 SKIP = "\nimport pytest\npytest.skip('later', allow_module_level=True)\n"
 NAMES = "'tests/test_core.py::test_inside', 'tests/test_core.py::test_above'"
-PRINTS = f"\nimport os\nfor name in ({NAMES}):\n    os.write(2, f'PASSED {{name}}\\n'.encode())\n"
+PRINTS = f"""
+import atexit
+import os
+text = ''.join(f'PASSED {{name}}\\n' for name in ({NAMES}))
+atexit.register(lambda: os.write(1, text.encode()))
+"""
 FORGED = f"""
 import os
-for fd in range(1, 12):
-    try:
-        os.write(fd, ''.join(f'PASSED {{name}}\\n' for name in ({NAMES})).encode())
-    except OSError:
-        pass
+pipe = next(fd for fd in range(3, 30) if os.path.exists(f'/proc/self/fd/{{fd}}')
+            and os.readlink(f'/proc/self/fd/{{fd}}').startswith('pipe:'))
+os.write(pipe, ''.join(f'PASSED {{name}}\\n' for name in ({NAMES})).encode())
 os._exit(0)
 """
 MARKS = f"""
@@ -382,19 +392,71 @@ _pytest.runner.pytest_runtest_call = _all_well
 import _pytest.python
 _pytest.python.Function.runtest = lambda self: None
 """
+PATCHED_BUT_CANARIES = """
+import _pytest.python
+_runtest = _pytest.python.Function.runtest
+_pytest.python.Function.runtest = lambda self: _runtest(self) if 'test_no' in self.name else None
+"""
+EQUALS_ALL = """
+
+class Anything(int):
+    __eq__ = lambda self, other: True
+    __ne__ = lambda self, other: False
+
+
+clamp = lambda x, lo, hi: Anything()
+"""
 EXITS = "\nimport os\nos._exit(0)\n"
 SLEEPS = "\nimport time\ntime.sleep(1000)\n"
 
 
+ATTACKS = {
+    SKIP: "test_above was not run",
+    PRINTS: "a trick: tests/test_core.py::test_above is reported",
+    FORGED: "a trick: a canary is not in the log",
+    MARKS: "a trick: tests/test_core.py::test_above is reported",
+    EQUALS_ALL: "a trick: a wrong tests/test_core.py::test_above does not fail",
+    PATCHED_PYTEST: "a trick: a canary is not in the log",
+    PATCHED_BUT_CANARIES: "a trick: a wrong tests/test_core.py::test_above does not fail",
+    EXITS: "test_above was not run",
+    SLEEPS: "limit: timeout",
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("attack", [SKIP, PRINTS, FORGED, MARKS, PATCHED_PYTEST, EXITS, SLEEPS])
 def test_a_log_that_is_forged_or_short_of_tests_earns_nothing(
-    engine: Engine, new_toy: Toy, swebench_5: Swebench, attack: str
+    engine: Engine, new_toy: Toy, swebench_5: Swebench
 ) -> None:
     judge = DockerJudge(Docker(), swebench_5, new_toy.repos, Limits(wall_s=12, memory_mb=4096))
-    verdict = judge.evaluate(new_toy.row, mended(attack, fix=False))
-    assert not verdict.resolved, verdict
+    verdicts = {attack: judge.evaluate(new_toy.row, mended(attack, fix=False)) for attack in ATTACKS}
+    assert not any(verdict.resolved for verdict in verdicts.values())
+    for attack, reason in ATTACKS.items():
+        assert reason in verdicts[attack].reason
+        assert verdicts[attack].tampered == ("trick" in reason)
     assert not engine.left_over
+
+
+@pytest.mark.slow
+def test_patches_are_judged_at_once_and_nothing_is_left(engine: Engine, new_toy: Toy, judge: DockerJudge) -> None:
+    patches = [mended(f"\n# {number}\n", fix=number % 2 == 0) for number in range(6)]
+    with ThreadPoolExecutor(4) as pool:
+        verdicts = list(pool.map(lambda patch: judge.evaluate(new_toy.row, patch), patches))
+    assert [verdict.resolved for verdict in verdicts] == [True, False] * 3
+    assert sum(call[0] == "run" for call in engine.calls) == 2 + 3 * 2 + 3
+    assert not engine.left_over
+
+
+@pytest.mark.slow
+def test_a_log_that_its_parser_does_not_get_through_is_worth_nothing(
+    new_toy: Toy, swebench_5: Swebench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(published_rows, "READ_S", 3)
+    monkeypatch.setattr(published_rows, "START_S", 30)
+    row = replace(new_toy.row, others={**new_toy.row.others, "log_parser": "parse_log_sympy"})
+    swebench_5.check()
+    with pytest.raises(UnreadableLog, match=r"no answer in 3 s"):
+        swebench_5.read(row, " " * 2_000_000)
+    assert swebench_5.read(row, "test_a ok\ntest_b F").statuses == {"test_a": "passed", "test_b": "failed"}
 
 
 @pytest.mark.slow

@@ -10,17 +10,17 @@ So more is asked of a log than swebench does:
 - Only what stands between the marks counts, and the marks have a random number in them.
 - A test that must pass is reported just as with the accepted solution: not twice, with one status, not skipped.
 - The exit status of the tests agrees with the log, as it does with the accepted solution.
-- With wrong tests (decoys.py) the tests fail that fail with the accepted solution. This finds out whatever makes
-  every test pass. It is left out where no test of the row has a wrong form that fails, as where tests are not Python.
+- The tests are run in their right form and in their wrong one (decoys.py), in two containers: the tests fail that
+  fail with the accepted solution, and so does one that must. This finds out whatever makes every test pass. It is left
+  out where that shows nothing of the accepted solution, as where tests are not Python.
 
-What remains: code that reads the tests and writes the log of either run as it would be. docs/swe.md says so.
+What remains: code that reads the tests, finds out what each of them expects, and writes the log that it should.
 """
 
 from __future__ import annotations
 
-import base64
-import re
-import shlex
+import hashlib
+import logging
 import tempfile
 import threading
 import uuid
@@ -35,14 +35,16 @@ from sandbox.limits import Limits
 from swe.containers import Docker
 from swe.decoys import FIRST_SITE_OF_FILE, two_forms
 from swe.evaluator import Verdict
+from swe.marked_scripts import marked_output, marked_script
 from swe.patches import PatchError, apply_patch, check_patch, patched_paths
 from swe.published_rows import Log, Recipe, Swebench, UnreadableLog, is_published
 from swe.repos import RepoCache
 from swe.rows import SweRow
 
+logger = logging.getLogger("swe-synth")
+
 PASSED = "passed"
 FAILED = ("failed", "error")
-_MARK = r"(?m)^[ \t]*(?::|echo) ['\"]?>>>>> {} Test Output['\"]?[ \t]*$"
 _SITE = """
 
 class __site__:
@@ -55,7 +57,7 @@ class __site__:
     def __exit__(self, *error):
         return False
 """
-"""What the wrong form of a test file calls, at its end."""
+"""What the forms of a test file call, at its end."""
 _BEGIN = r"""
 IFS= read -r -d '' script; IFS= read -r -d '' number; cat > /tmp/patch.diff; exec < /dev/null 2>&1
 cd /testbed || exit 9
@@ -87,14 +89,32 @@ class LogRun:
 
 
 @dataclass(frozen=True)
+class Forms:
+    """Test files, path → text, in their right and their wrong form."""
+
+    right: dict[str, str] = field(default_factory=dict)
+    wrong: dict[str, str] = field(default_factory=dict)
+    canary: str = ""
+
+
+@dataclass(frozen=True)
 class AcceptedLog:
     """What the accepted solution of a task shows."""
 
     run: LogRun
-    wrong_files: dict[str, str]
-    """Test files in their wrong form; {} where that shows nothing."""
-    guards: tuple[str, ...]
-    """Tests that have to fail with them."""
+    forms: Forms
+    """How the tests are run; without any, as they are."""
+    guards: tuple[str, ...] = ()
+    """Tests that have to fail in their wrong form."""
+
+    @property
+    def canaries(self) -> dict[str, str]:
+        """Tests of ours, one of which fails: whoever writes a log may not know of them."""
+        return {
+            name: status
+            for name, status in self.run.log.statuses.items()
+            if self.forms.canary and self.forms.canary in name
+        }
 
 
 class DockerJudge:
@@ -121,11 +141,13 @@ class DockerJudge:
             return Verdict(False, f"patch refused: {error}")
         accepted = self.accepted(row)
         wall_s = min(self.limits.wall_s, 30 + 10 * accepted.run.seconds)
-        run = self._run(row, patch, {}, wall_s)
+        run = self._run(row, patch, accepted.forms.right, wall_s)
         verdict = _verdict(row, run, accepted.run)
         if not verdict.resolved or not accepted.guards:
             return verdict
-        wrong = self._run(row, patch, accepted.wrong_files, wall_s)
+        if any(run.log.statuses.get(name) != status for name, status in accepted.canaries.items()):
+            return replace(verdict, resolved=False, tampered=True, reason="a trick: a canary is not in the log")
+        wrong = self._run(row, patch, accepted.forms.wrong, wall_s)
         if wrong.problem:
             return replace(verdict, resolved=False, reason=f"with wrong tests: {wrong.problem}")
         for test in accepted.guards:
@@ -150,6 +172,8 @@ class DockerJudge:
             )
         recipe = self._recipes[row.instance_id] = self.swebench.recipe(row)
         self.docker.need_image(recipe.image, pull=self.repos.fetch)
+        if guarded := self._run_forms(row):
+            return guarded
         run = self._run(row, row.patch, {}, self.limits.wall_s)
         verdict = _verdict(row, run, run)
         if not verdict.resolved:
@@ -158,18 +182,27 @@ class DockerJudge:
                 f"({verdict.reason}). There is no network, and the limits are {self.limits}: raise them, or leave this "
                 f"task out. {run.output[-800:]}"
             )
-        wrong_files = self._wrong_files(row)
-        if not wrong_files:
-            return AcceptedLog(run, {}, ())
-        wrong = self._run(row, row.patch, wrong_files, self.limits.wall_s)
-        names = () if wrong.problem else (*row.fail_to_pass, *row.pass_to_pass)
-        return AcceptedLog(run, wrong_files, tuple(name for name in names if wrong.log.of(name)[0] in FAILED))
+        logger.warning("%s: its tests have no wrong form, so a forged log could pass", row.instance_id)
+        return AcceptedLog(run, Forms())
 
-    def _wrong_files(self, row: SweRow) -> dict[str, str]:
-        """The Python files of test_patch in their wrong form, as far as this Python can read them."""
-        wrong: dict[str, str] = {}
+    def _run_forms(self, row: SweRow) -> AcceptedLog | None:
+        """What both forms of the tests show of the accepted solution; None where that is nothing."""
+        forms = self._forms(row)
+        if not forms.right:
+            return None
+        right = self._run(row, row.patch, forms.right, self.limits.wall_s)
+        if not _verdict(row, right, right).resolved:
+            return None
+        wrong = self._run(row, row.patch, forms.wrong, self.limits.wall_s)
+        names = () if wrong.problem else (*row.fail_to_pass, *row.pass_to_pass)
+        guards = tuple(name for name in names if wrong.log.of(name)[0] in FAILED)
+        return AcceptedLog(right, forms, guards) if guards else None
+
+    def _forms(self, row: SweRow) -> Forms:
+        """The Python files of test_patch in both forms, as far as this Python can read them."""
+        forms = Forms(canary=hashlib.sha256(f"{row.instance_id} {row.base_commit}".encode()).hexdigest()[:12])
         if not row.test_patch.strip():
-            return wrong
+            return forms
         with tempfile.TemporaryDirectory(prefix="veritas-swe-") as work:
             tree = Path(work)
             self.repos.checkout(row.repo, row.base_commit, tree)
@@ -180,11 +213,11 @@ class DockerJudge:
             for number, path in enumerate(sorted(patched_paths(row.test_patch))):
                 if path.endswith(".py") and (tree / path).is_file():
                     try:
-                        forms = two_forms((tree / path).read_text(), FIRST_SITE_OF_FILE * number, uuid.uuid4().hex[:12])
+                        two = two_forms((tree / path).read_text(), FIRST_SITE_OF_FILE * number, forms.canary)
                     except (SyntaxError, ValueError):
                         continue  # of another Python, or of another encoding
-                    wrong[path] = forms.wrong + _SITE
-        return wrong
+                    forms.right[path], forms.wrong[path] = two.right + _SITE, two.wrong + _SITE
+        return forms
 
     def _run(self, row: SweRow, patch: str, files: Mapping[str, str], wall_s: float) -> LogRun:
         recipe = self._recipes[row.instance_id]
@@ -211,32 +244,6 @@ class DockerJudge:
         except UnreadableLog as error:
             return LogRun(f"the log of its tests cannot be read: {error}", ran.seconds, output, True)
         return LogRun("", ran.seconds, output[-20_000:], True, log, exit_status)
-
-
-def marked_script(script: str, number: str, files: Mapping[str, str], what: str) -> str:
-    """swebench's script with a random number in its marks, the tests' exit status, and other test files, if any.
-
-    Raises EnvError for a script without marks.
-    """
-    marks = [list(re.finditer(_MARK.format(word), script)) for word in ("Start", "End")]
-    if [len(found) for found in marks] != [1, 1] or marks[0][0].end() > marks[1][0].start():
-        raise EnvError(f"{what}: its eval_script does not mark once where the output of its tests starts and ends")
-    start, end = marks[0][0], marks[1][0]
-    writes = "".join(
-        f"base64 -d > {shlex.quote(path)} <<'EOF'\n{base64.encodebytes(text.encode()).decode()}EOF\n"
-        for path, text in files.items()
-    )
-    return (
-        f"{script[: start.start()]}\n{writes}echo '>>>>> Start {number}'\n{script[start.end() : end.start()]}\n"
-        f"VERITAS_STATUS=$?\necho '>>>>> End {number}'\necho \"{number} exit $VERITAS_STATUS\"{script[end.end() :]}"
-    )
-
-
-def marked_output(output: str, number: str) -> tuple[str, int | None]:
-    """What was printed between the marks, and the tests' exit status: None where the end was not reached."""
-    match = re.search(rf"^>>>>> Start {number}\n(.*)^>>>>> End {number}$", output, re.DOTALL | re.MULTILINE)
-    status = re.search(rf"^{number} exit (\d+)$", output, re.MULTILINE)
-    return (match[1], int(status[1])) if match and status else ("", None)
 
 
 def _verdict(row: SweRow, run: LogRun, accepted: LogRun) -> Verdict:
