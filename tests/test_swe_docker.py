@@ -55,6 +55,8 @@ python -m pytest -rA -p no:cacheprovider tests/test_core.py
 : '>>>>> End Test Output'
 git checkout {base} tests/test_core.py
 """
+DENIED = "permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock"
+"""As Docker 28 says it."""
 ACTIVATE = "conda() { :; }\n"
 
 
@@ -274,6 +276,14 @@ def test_without_an_engine_the_error_says_how_to_start_one(tmp_path: Path, monke
         Docker("no-such-docker").check()
 
 
+def test_who_may_not_use_docker_is_told_of_its_group(tmp_path: Path) -> None:
+    program = tmp_path / "docker"
+    program.write_text(f"#!/bin/sh\necho '{DENIED}' >&2\nexit 1\n")
+    program.chmod(0o755)
+    with pytest.raises(SettingsError, match=r"permission denied while .* usermod -aG docker"):
+        Docker(str(program)).check()
+
+
 # What counts of a log.
 
 
@@ -460,10 +470,16 @@ def test_a_log_that_its_parser_does_not_get_through_is_worth_nothing(
 
 
 @pytest.mark.slow
-def test_a_task_whose_own_solution_fails_here_is_a_fault_of_ours(new_toy: Toy, judge: DockerJudge) -> None:
+def test_a_task_whose_own_solution_fails_here_is_a_fault_of_ours(
+    engine: Engine, new_toy: Toy, judge: DockerJudge
+) -> None:
     row = replace(new_toy.row, pass_to_pass=("tests/test_core.py::test_gone",))
     with pytest.raises(EnvError, match=r"its accepted solution does not pass.*test_gone was not run.*no network"):
         judge.evaluate(row, PATCH)
+    runs = len(engine.calls)
+    with pytest.raises(EnvError, match=r"its accepted solution does not pass"):
+        judge.evaluate(row, mended("\n# Another.\n"))
+    assert len(engine.calls) == runs
 
 
 @pytest.mark.slow

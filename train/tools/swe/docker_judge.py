@@ -106,6 +106,8 @@ class AcceptedLog:
     """How the tests are run; without any, as they are."""
     guards: tuple[str, ...] = ()
     """Tests that have to fail in their wrong form."""
+    problem: str = ""
+    """Why the task cannot be judged here. It is kept: to find that out takes as long as to judge several patches."""
 
     @property
     def canaries(self) -> dict[str, str]:
@@ -140,6 +142,8 @@ class DockerJudge:
         except PatchError as error:
             return Verdict(False, f"patch refused: {error}")
         accepted = self.accepted(row)
+        if accepted.problem:
+            raise EnvError(accepted.problem)
         wall_s = min(self.limits.wall_s, 30 + 10 * accepted.run.seconds)
         run = self._run(row, patch, accepted.forms.right, wall_s)
         verdict = _verdict(row, run, accepted.run)
@@ -156,7 +160,7 @@ class DockerJudge:
         return verdict
 
     def accepted(self, row: SweRow) -> AcceptedLog:
-        """What the task's own solution shows, run once. Raises EnvError where it does not pass."""
+        """What the task's own solution shows, run once. Raises EnvError where it cannot be run."""
         key = row.instance_id + row.base_commit
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
@@ -177,10 +181,12 @@ class DockerJudge:
         run = self._run(row, row.patch, {}, self.limits.wall_s)
         verdict = _verdict(row, run, run)
         if not verdict.resolved:
-            raise EnvError(
-                f"{row.instance_id}: its accepted solution does not pass its tests in {recipe.image} "
+            return AcceptedLog(
+                run,
+                Forms(),
+                problem=f"{row.instance_id}: its accepted solution does not pass its tests in {recipe.image} "
                 f"({verdict.reason}). There is no network, and the limits are {self.limits}: raise them, or leave this "
-                f"task out. {run.output[-800:]}"
+                f"task out. {run.output[-800:]}",
             )
         logger.warning("%s: its tests have no wrong form, so a forged log could pass", row.instance_id)
         return AcceptedLog(run, Forms())
