@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -282,6 +283,22 @@ def test_who_may_not_use_docker_is_told_of_its_group(tmp_path: Path) -> None:
     program.chmod(0o755)
     with pytest.raises(SettingsError, match=r"permission denied while .* usermod -aG docker"):
         Docker(str(program)).check()
+
+
+@pytest.mark.skipif(shutil.which("docker") is None, reason="the command docker is not installed")
+def test_the_real_command_knows_every_option_that_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads its options before it asks for an engine, of which there is none at this address."""
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
+    docker = Docker()
+    for use in (
+        lambda: docker.run(IMAGE, "true", b"", LIMITS),
+        lambda: docker.need_image(IMAGE, pull=True),
+        docker.sweep,
+    ):
+        with pytest.raises(EnvError, match=r"(?i)cannot connect to the docker daemon|failed to connect"):
+            use()
+    started = subprocess.run(["docker", *containers._arguments("x", IMAGE, LIMITS), "true"], capture_output=True)
+    assert started.returncode == 125 and b"unknown" not in started.stderr
 
 
 # What counts of a log.
