@@ -31,8 +31,14 @@ TREES = ("train", "tests", "docs", "data_processing", "benchmarks")
 RUNTIME = re.compile(r"train/(models|artifacts|outputs|parquet|merged_model\w*)\b")
 NOT_OURS = re.compile(RUNTIME.pattern + r"|train/verl/|.*__pycache__/")
 FENCE = re.compile(r"^(<!-- run -->\n)?```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+EXAMPLE = re.compile(r"^````.*?^````$", re.MULTILINE | re.DOTALL)
+"""A prompt or an answer, with fences of its own: nothing in it is ours."""
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def prose_of(page: Path) -> str:
+    return EXAMPLE.sub("", page.read_text(encoding="utf-8"))
 
 
 def text_of(name: str) -> str:
@@ -41,7 +47,7 @@ def text_of(name: str) -> str:
 
 def code_in(page: Path) -> str:
     """All that the page sets as code, one piece a line."""
-    text = page.read_text(encoding="utf-8")
+    text = prose_of(page)
     return "\n".join([*(match[3] for match in FENCE.finditer(text)), *re.findall(r"`([^`\n]+)`", FENCE.sub("", text))])
 
 
@@ -79,7 +85,7 @@ def documented_variables() -> dict[str, str]:
 
 
 def slugs(page: Path) -> set[str]:
-    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", prose_of(page)), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
@@ -88,7 +94,7 @@ def slugs(page: Path) -> set[str]:
 
 @each_page
 def test_every_link_leads_somewhere(page: Path) -> None:
-    for link in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", page.read_text(encoding="utf-8"))):
+    for link in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", prose_of(page))):
         if re.match(r"[a-z]+:", link):
             continue
         path, _, anchor = link.partition("#")
@@ -208,7 +214,7 @@ def test_every_error_message_quoted_is_in_the_code() -> None:
 
 def commands() -> Iterator[object]:
     for page in PAGES:
-        for marked, language, body in FENCE.findall(page.read_text(encoding="utf-8")):
+        for marked, language, body in FENCE.findall(prose_of(page)):
             if language != "bash":
                 assert not marked, f"{page.name}: only ```bash can be run"
                 continue

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from env_adapter import EnvError, SettingsError
+from env_adapter import SettingsError
 from sandbox.bubblewrap import Bubblewrap
 from sandbox.limits import Limits
-from swe.evaluator import Evaluator
+from swe.evaluator import BrokenTask, Evaluator
 from swe.repos import RepoCache
 from swe.rows import SweRow
 from swe.test_runs import TestRun, python_folders
@@ -132,9 +132,7 @@ class Bench:
         try:
             evaluator.accepted(row)
             nothing = evaluator.evaluate(row, noop)
-        except EnvError as error:
-            if not str(error).startswith(f"{row.instance_id}: "):
-                raise
+        except BrokenTask:
             return "its right answer does not pass again"
         if nothing.resolved or not nothing.applied:
             return "doing nothing solves it"

@@ -14,7 +14,8 @@
 #   SWE_SYNTH_USE_CACHE_ONLY=0|1   1: neither tasks nor repositories are downloaded
 #   SWE_REPO_CACHE            git repositories, SWE_REPO_URL: where a missing one is fetched from
 #   SWE_BACKEND=auto|bwrap|docker  where tests run; SWE_MAX_SANDBOXES at a time
-#   SWE_PYTHON                the Python with what the repositories need, and pytest
+#   SWE_PYTHON                bwrap: the Python with what the repositories need, and pytest
+#   SWEBENCH_PYTHON           docker: a Python with swebench
 #   SWE_PROMPT_TOKENS         how much of the repository is shown
 #   SWE_MODE=patch|agent      patch: one answer; agent: turn by turn, as mini-swe-agent (train/config/swe_agent.yaml)
 #   SWE_AGENT_STEPS, SWE_ANSWER_TOKENS, SWE_COMMAND_SECONDS   an agent's turns, tokens of one, time of a command

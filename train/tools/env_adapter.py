@@ -21,6 +21,7 @@ import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BeforeValidator, ValidationError
@@ -223,3 +224,12 @@ def _split_commas(value: Any) -> Any:
 
 StrList = Annotated[list[str], BeforeValidator(_split_commas)]
 """A setting that is a list of names, or one text with commas between them."""
+
+
+def none_of_text(value: Any) -> Any:
+    """An environment variable that is not set is empty text."""
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+MaybePath = Annotated[Path | None, BeforeValidator(none_of_text)]
+"""A setting that is a path, or nothing."""

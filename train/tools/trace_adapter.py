@@ -30,13 +30,13 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BeforeValidator, NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from answer_text import after_thinking
-from env_adapter import Challenge, EnvError, Score, SettingsError, parse_settings
+from env_adapter import Challenge, EnvError, MaybePath, Score, SettingsError, parse_settings
 from sandbox.bubblewrap import Bubblewrap
 from sandbox.interpreter import interpreter_folders
 from sandbox.probe import check_sandbox
@@ -54,13 +54,6 @@ first line of the output
 second line of the output
 ```"""
 _FENCE = re.compile(r"^```[^\n`]*\n(.*?)^```[ \t]*$", re.S | re.M)
-
-
-def _none_of_text(value: Any) -> Any:
-    return None if isinstance(value, str) and not value.strip() else value
-
-
-MaybePath = Annotated[Path | None, BeforeValidator(_none_of_text)]
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,7 @@ class Bubblewrap:
         read-only. The thread that starts it must outlive it: its end is the program's end.
         """
         with ExitStack() as stack:
-            slot = stack.enter_context(_slot(self.slots))
+            slot = stack.enter_context(sandbox_slot(self.slots))
             report, report_end = os.pipe()
             stack.callback(os.close, report)
             filter_file = stack.enter_context(tempfile.TemporaryFile())
@@ -209,7 +209,7 @@ class Bubblewrap:
 
 
 @contextmanager
-def _slot(slots: Sequence[int]) -> Iterator[int]:
+def sandbox_slot(slots: Sequence[int]) -> Iterator[int]:
     """Wait for one of this machine's slots. A socket in the abstract namespace is a lock without a file, and ends with
     the process that holds it."""
     with socket.socket(socket.AF_UNIX) as lock:

@@ -30,5 +30,8 @@ def interpreter_folders(python: Path, setting: str = "python", *, module: str = 
     if done.returncode:
         why = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
         raise SettingsError(f"{setting}={python} must have {module} ({why}): {python} -m pip install {module}")
-    folders = [Path(folder) for folder in json.loads(done.stdout)]
+    try:
+        folders = [Path(folder) for folder in json.loads(done.stdout)]
+    except json.JSONDecodeError as error:
+        raise SettingsError(f"{setting}={python} is no Python: it printed {done.stdout[:80]!r}") from error
     return tuple(dict.fromkeys(folder for folder in folders if os.fspath(folder) not in ("/", "/usr")))

@@ -30,7 +30,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from env_adapter import EnvError
-from sandbox.bubblewrap import MAX_SLOTS, _slot
+from sandbox.bubblewrap import MAX_SLOTS, sandbox_slot
 from sandbox.limits import Limits
 from swe.containers import Docker
 from swe.decoys import FIRST_SITE_OF_FILE, two_forms
@@ -233,7 +233,7 @@ class DockerJudge:
             patch += "\n"
         stdin = b"\0".join(text.encode() for text in (script, number, patch))
         limits = Limits(**{**vars(self.limits), "wall_s": wall_s})
-        with _slot(self.slots):
+        with sandbox_slot(self.slots):
             ran = self.docker.run(recipe.image, _BEGIN, stdin, limits)
         output = ran.output.decode(errors="replace")
         if ran.ended != "exit":

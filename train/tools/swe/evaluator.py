@@ -65,6 +65,10 @@ class Accepted:
     seconds: float
 
 
+class BrokenTask(EnvError):
+    """A task that cannot be judged here, whatever the answer: its accepted solution does not pass its tests."""
+
+
 class Evaluator:
     """Judges patches with the tests of a row. Safe to call from several threads.
 
@@ -129,7 +133,7 @@ class Evaluator:
             try:
                 apply_patch(tree, row.patch)
             except PatchError as error:
-                raise EnvError(f"{row.instance_id}: the accepted patch is at fault: {error}") from error
+                raise BrokenTask(f"{row.instance_id}: the accepted patch is at fault: {error}") from error
             _apply_tests(tree, row)
             right = self._run(tree, row, "right", {}, None)
             expected = _expected_failures(right)
@@ -141,7 +145,7 @@ class Evaluator:
             expected = _expected_failures(plain)
             verdict = _verdict(row, plain, expected)
         if not verdict.resolved:
-            raise EnvError(
+            raise BrokenTask(
                 f"{row.instance_id}: its accepted solution does not pass its tests here ({verdict.reason}): is "
                 f"SWE_PYTHON={self.runner.python} an environment with what {row.repo} needs? {plain.output[-800:]}"
             )
@@ -174,7 +178,7 @@ class Evaluator:
                     path.write_text(getattr(forms, form))
             return self.runner.run(tree, files, row.pythonpath, canary=canary, watched=watched, wall_s=wall_s)
         except (SyntaxError, ValueError, OSError) as error:
-            raise EnvError(f"{row.instance_id}: a test file cannot be read: {error}") from error
+            raise BrokenTask(f"{row.instance_id}: a test file cannot be read: {error}") from error
         finally:
             for path, content in originals.items():
                 path.write_bytes(content)
@@ -205,7 +209,7 @@ def _apply_tests(tree: Path, row: SweRow) -> None:
     try:
         apply_patch(tree, row.test_patch)
     except PatchError as error:
-        raise EnvError(f"{row.instance_id}: test_patch is at fault: {error}") from error
+        raise BrokenTask(f"{row.instance_id}: test_patch is at fault: {error}") from error
 
 
 def _watched(tree: Path, paths: set[str], gold: str) -> dict[str, list[str]]:

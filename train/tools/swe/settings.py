@@ -9,22 +9,16 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import field
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from env_adapter import parse_settings
+from env_adapter import MaybePath, none_of_text, parse_settings
 from sandbox.limits import Limits
 from swe.agent_settings import AgentSettings
 from swe.prompts import CHARACTERS_PER_TOKEN
 from swe.repos import GITHUB
-
-
-def _none_of_text(value: Any) -> Any:
-    """An environment variable that is not set is empty text."""
-    return None if isinstance(value, str) and not value.strip() else value
 
 
 def _numbers_of_text(value: Any) -> Any:
@@ -34,7 +28,7 @@ def _numbers_of_text(value: Any) -> Any:
 
 def _range_of_text(value: Any) -> Any:
     """'0:100' → ('0', '100')."""
-    value = _none_of_text(value)
+    value = none_of_text(value)
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"\s*[\[(]?\s*(\d+)\s*[:,]\s*(\d+)\s*[\])]?\s*", value)
@@ -44,9 +38,6 @@ def _range_of_text(value: Any) -> Any:
 def _limits_of_text(value: Any) -> Any:
     value = json.loads(value or "{}") if isinstance(value, str) else value
     return parse_settings(Limits, value) if isinstance(value, Mapping) else value
-
-
-MaybePath = Annotated[Path | None, BeforeValidator(_none_of_text)]
 
 
 def _agent_of_text(value: Any) -> Any:
@@ -88,7 +79,7 @@ class SweSynthSettings:
     """The Python whose packages the tests use, with pytest; default: the one that runs this."""
     limits: Annotated[Limits, BeforeValidator(_limits_of_text)] = field(default_factory=Limits)
     """Of one run of tests, such as {"wall_s": 120}."""
-    max_sandboxes: Annotated[PositiveInt | None, BeforeValidator(_none_of_text)] = None
+    max_sandboxes: Annotated[PositiveInt | None, BeforeValidator(none_of_text)] = None
     """How many run at a time on a machine, over all processes; default: one for each core."""
     agent: Annotated[AgentSettings, BeforeValidator(_agent_of_text)] = field(default_factory=AgentSettings)
     """mode=agent, such as {"steps": 30}: swe/agent_settings.py."""
