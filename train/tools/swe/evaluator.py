@@ -13,9 +13,11 @@ has to fail the wrong ones.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 import threading
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -82,8 +84,8 @@ class Evaluator:
         self.limits = limits or Limits()
         self.runner = TestRunner(sandbox, python, self.limits)
         self._accepted: dict[str, Accepted] = {}
-        self._locks: dict[str, threading.Lock] = {}
-        self._lock = threading.Lock()
+        self._solution_runs: dict[str, TestRun] = {}
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def run_tests(self, tree: Path, files: Sequence[str], pythonpath: Sequence[str]) -> TestRun:
         """All tests of these files, nothing judged. `tree` is not changed."""
@@ -120,10 +122,8 @@ class Evaluator:
 
     def accepted(self, row: SweRow) -> Accepted:
         """What the task's own solution shows. Raises EnvError where it does not pass: this machine cannot judge it."""
-        key = row.instance_id + row.base_commit
-        with self._lock:
-            lock = self._locks.setdefault(key, threading.Lock())
-        with lock:
+        key = f"{row.instance_id} {row.base_commit}"
+        with self._locks[key]:
             if key not in self._accepted:
                 self._accepted[key] = self._run_accepted(row)
         return self._accepted[key]
@@ -135,13 +135,14 @@ class Evaluator:
             except PatchError as error:
                 raise BrokenTask(f"{row.instance_id}: the accepted patch is at fault: {error}") from error
             _apply_tests(tree, row)
-            right = self._run(tree, row, "right", {}, None)
+            digest = _digest(tree)
+            right = self._solution_run(tree, row, "right", digest)
             expected = _expected_failures(right)
             if _verdict(row, right, expected).resolved:
-                wrong = self._run(tree, row, "wrong", {}, None)
+                wrong = self._solution_run(tree, row, "wrong", digest)
                 if not wrong.problem:
                     return Accepted(True, guards_of(wrong.reports), expected, max(right.seconds, wrong.seconds))
-            plain = self._run(tree, row, "", {}, None)
+            plain = self._solution_run(tree, row, "", digest)
             expected = _expected_failures(plain)
             verdict = _verdict(row, plain, expected)
         if not verdict.resolved:
@@ -150,6 +151,14 @@ class Evaluator:
                 f"SWE_PYTHON={self.runner.python} an environment with what {row.repo} needs? {plain.output[-800:]}"
             )
         return Accepted(False, {}, expected, plain.seconds)
+
+    def _solution_run(self, tree: Path, row: SweRow, form: str, digest: str) -> TestRun:
+        """The accepted solution's run, shared by all tasks that it makes the same tree of: all bugs of one package."""
+        key = f"{form} {digest} {row.pythonpath} {test_files(row)}"
+        with self._locks[key]:
+            if key not in self._solution_runs:
+                self._solution_runs[key] = self._run(tree, row, form, {}, None)
+        return self._solution_runs[key]
 
     @contextmanager
     def _tree(self, row: SweRow) -> Iterator[Path]:
@@ -167,7 +176,7 @@ class Evaluator:
     def _run(self, tree: Path, row: SweRow, form: str, watched: dict[str, list[str]], wall_s: float | None) -> TestRun:
         """The tests of a row in one form: "right", "wrong", or as they are."""
         files = test_files(row)
-        canary = hashlib.sha256(f"{row.instance_id} {row.base_commit}".encode()).hexdigest()[:12] if form else ""
+        canary = hashlib.sha256(f"{row.repo} {files}".encode()).hexdigest()[:12] if form else ""
         originals = {}
         try:
             if form:
@@ -201,6 +210,19 @@ def test_files(row: SweRow) -> list[str]:
 
 
 test_files.__test__ = False  # type: ignore[attr-defined]  # pytest: this is no test
+
+
+def _digest(tree: Path) -> str:
+    """Of every file's path, mode and content."""
+    digest = hashlib.sha256()
+    for path in sorted(tree.rglob("*")):
+        if path.is_symlink() or not path.is_dir():
+            content = os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
+            mode = path.lstat().st_mode
+            digest.update(
+                f"{path.relative_to(tree)} {mode} {len(content)}\n".encode(errors="surrogateescape") + content
+            )
+    return digest.hexdigest()
 
 
 def _apply_tests(tree: Path, row: SweRow) -> None:
