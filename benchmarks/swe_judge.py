@@ -19,8 +19,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "train" / "tools"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "train" / "tools"))
 
 from env_adapter import get_env_adapter
 from swe.evaluator import Evaluator

@@ -32,7 +32,13 @@ MAX_LINE = 300
 _HEADER = re.compile(r"^_{2,} (?:ERROR (?:collecting|at setup of|at teardown of) )?(\S.*?) _{2,}$")
 _RULE = re.compile(r"^={3,} .* ={3,}$")
 _FRAME = re.compile(r"^(\S.*?):(\d+): (?:in (.+)|(\w+))$")
-_CHANGING = ((re.compile(r"\b0x[0-9a-f]{6,}\b"), "0x…"), (re.compile(r"\bid=\d{9,}\b"), "id=…"))
+_CHANGING = (
+    (re.compile(r"\b0?x[0-9a-f]{6,}\b", re.IGNORECASE), "0x…"),
+    (re.compile(r"(?<=\.\.\.)[0-9a-f]{6,}\b"), "…"),  # an address that pytest has cut
+    (re.compile(r"\bid=\d{9,}\b"), "id=…"),
+    # A clock: what a test gives is a whole second, or a round part of one.
+    (re.compile(r"\bdatetime\.datetime\((?:\d+, ){6}\d*[1-9]\)"), "datetime.datetime(…)"),
+)
 """What differs between two runs of the same program."""
 
 
