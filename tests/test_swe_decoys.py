@@ -137,6 +137,38 @@ def test_every_kind_of_assertion_has_a_wrong_form(assertion: str, honest: Any) -
     assert right.keys() == wrong_form.keys()
 
 
+@pytest.mark.parametrize(
+    ("assertion", "solutions"),
+    [
+        ("assert f() == 1 or f() == 2", [1, 2]),
+        ("assert f() is None or f() == 2", [None, 2]),
+        ("assert f() is None or f() > 2", [None, 3]),
+        ("assert f() == 3 or g()", [3, 4]),
+        ("assert f() in (1, 2, 3)", [1, 2, 3]),
+        ("assert 2 in f()", [[2], [2, 3], [1, 2]]),
+        ("assert 'a' in f()", ["a", "aq", "qa"]),
+        ("assert f() == pytest.approx(3, abs=2)", [2, 3, 4.5]),
+        ("assert abs(f() - 3) < 2", [2, 3, 4.5]),
+        ("assert any(x == 3 for x in f())", [[3], [3, 4], [2, 3]]),
+        ("assert any(x == 3 for x in f()) or f() == []", [[3], []]),
+        ("assert 0 < f() < 9 or f() == 10", [1, 10]),
+    ],
+)
+def test_no_right_solution_passes_the_wrong_form_where_several_are_right(assertion: str, solutions: list[Any]) -> None:
+    """Guards are found with one of them, and asked of all."""
+    for solution in solutions:
+        right, wrong_form = both(assertion, f=lambda solution=solution: solution, g=lambda: True, pytest=pytest)
+        assert all_held(right) and all_failed(wrong_form), solution
+
+
+@pytest.mark.parametrize(
+    "assertion", ["f() == 1 or f() == 2", "f() > 3 or f() is None", "7 in f()", "f() < 2", "f() != 2"]
+)
+def test_an_object_that_says_yes_passes_the_wrong_form_of_conditions_too(assertion: str) -> None:
+    _, wrong_form = both(f"assert {assertion}", f=Agreeable)
+    assert any(held for held, _ in wrong_form.values())
+
+
 def test_unittests_assertions_have_one_too() -> None:
     source = textwrap.dedent(
         """
@@ -147,11 +179,12 @@ def test_unittests_assertions_have_one_too() -> None:
                 self.assertEqual([x for x in (1, 2)], [1, 2], "message")
                 self.assertTrue(1 + 1)
                 self.assertIn("a", "abc")
+                self.assertAlmostEqual(1.04, 1, delta=1)
         """
     )
     right, wrong_form = counts(source, "right"), counts(source, "wrong")
-    assert all_held(right) and right.keys() == wrong_form.keys() and len(right) == 4
-    assert sum(failed for _, failed in wrong_form.values()) >= 3  # assertTrue([2, "q"]) holds: no guard
+    assert all_held(right) and right.keys() == wrong_form.keys() and len(right) == 5
+    assert sum(failed for _, failed in wrong_form.values()) >= 4  # assertTrue may hold: no guard
 
 
 @pytest.mark.parametrize(

@@ -20,13 +20,32 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from swe.assertions import (
+    QUIET_CALLS,
+    calls_one_of,
+    conjuncts,
+    expected_side,
+    is_assertion,
+    is_over_items,
+    literals_in,
+    wrong_literal,
+)
+
 MAX_VARIANTS = 3
 """How many items of one expected value are made wrong, each in an assertion of its own."""
 FIRST_SITE_OF_FILE = 10_000
 
 _REVERSED = {ast.Lt: ">=", ast.LtE: ">", ast.Gt: "<=", ast.GtE: "<", ast.NotEq: "==", ast.NotIn: "in"}
 _REVERSED |= {ast.Is: "is not", ast.IsNot: "is"}
-_QUIET_CALLS = ("raises", "assertRaises", "assertRaisesRegex", "warns", "assertWarns", "subTest", "fail")
+_EXACT_CALLS = (
+    "assertEqual",
+    "assertEquals",
+    "assertListEqual",
+    "assertTupleEqual",
+    "assertDictEqual",
+    "assertSetEqual",
+)
+_EXACT_CALLS += ("assertMultiLineEqual", "assertSequenceEqual", "assertCountEqual")
 
 
 @dataclass(frozen=True)
@@ -87,7 +106,7 @@ class _Writer:
                 if edit is not None:
                     yield edit
             elif isinstance(statement, ast.With | ast.AsyncWith):
-                if not any(_calls_one_of(item.context_expr, _QUIET_CALLS) for item in statement.items):
+                if not any(calls_one_of(item.context_expr, QUIET_CALLS) for item in statement.items):
                     yield from self._block(statement.body)
             elif isinstance(statement, ast.If | ast.For | ast.AsyncFor | ast.While):
                 # Not in `try`: what an assertion raises may be caught there.
@@ -99,11 +118,11 @@ class _Writer:
         if isinstance(statement, ast.Assert):
             message = f", {self._text(statement.msg)}" if statement.msg is not None else ""
             indent = self.source[self.starts[statement.lineno - 1] : start]
-            parts = [self._test(part, message, indent) for part in _conjuncts(statement.test)]
+            parts = [self._test(part, message, indent) for part in conjuncts(statement.test)]
             right, wrong = (f"\n{indent}".join(form) for form in zip(*parts, strict=True))
             return _Edit(start, end, right, wrong)
         call = statement.value
-        if not isinstance(call, ast.Call) or not _is_assertion(call):
+        if not isinstance(call, ast.Call) or not is_assertion(call):
             return None
         right, wrong = self._text(statement), self._wrong_call(call)
         here = self._site()
@@ -111,7 +130,7 @@ class _Writer:
 
     def _test(self, test: ast.expr, message: str, indent: str) -> tuple[str, str]:
         """The assertion of one condition, right and wrong."""
-        expected = _expected_side(test)
+        expected = expected_side(test)
         if expected is None:
             here = self._site()
             right = f"{here}assert ({self._text(test)}){message}"
@@ -129,46 +148,67 @@ class _Writer:
         return f"\n{indent}".join(right), f"\n{indent}".join(wrong)
 
     def _wrong_condition(self, test: ast.expr) -> str:
-        """A condition that does not hold where this one does, whatever is compared with it says."""
-        compares = list(_compares(test))
-        if not compares:
-            return self._text(test.operand) if _is_not(test) else f"not ({self._text(test)})"
-        text, (start, _) = self._text(test), self._span(test)
-        for compare in sorted(compares, key=lambda node: -self._span(node)[0]):
-            left, right = self._span(compare)
-            text = text[: left - start] + f"({self._wrong_compare(compare)})" + text[right - start :]
-        return text
+        """A condition that holds for nothing that this one holds for, unless it says yes to every comparison."""
+        if isinstance(test, ast.Compare):
+            left, operator, right = self._text(test.left), test.ops[0], self._text(test.comparators[0])
+            if len(test.ops) == 1 and type(operator) in _REVERSED:
+                return f"({left}) {_REVERSED[type(operator)]} ({right})"
+        elif isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+            return self._text(test.operand)
+        elif not isinstance(test, ast.BoolOp) and not is_over_items(test):
+            return f"not ({self._text(test)})"
+        return self._impossible(test)
 
-    def _wrong_compare(self, compare: ast.Compare) -> str:
-        operator = compare.ops[0]
-        left, right = self._text(compare.left), self._text(compare.comparators[0])
-        if len(compare.ops) > 1:
-            return f"not ({self._text(compare)})"
-        if type(operator) in _REVERSED:
-            return f"({left}) {_REVERSED[type(operator)]} ({right})"
+    def _impossible(self, test: ast.expr) -> str:
+        """As a part of another condition it may be that it need not hold: so it is made to hold for nothing at all."""
+        if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And):
+            return " and ".join(f"({self._impossible(value)})" for value in test.values)
+        if isinstance(test, ast.BoolOp):
+            text = "False"
+            for value in reversed(test.values):  # the first that holds decides, as it does in the right form
+                text = f"({self._impossible(value)}) if ({self._text(value)}) else ({text})"
+            return text
+        if is_over_items(test):
+            assert isinstance(test, ast.Call) and isinstance(test.args[0], ast.GeneratorExp | ast.ListComp)
+            element = test.args[0].elt
+            text, start = self._text(test), self._span(test)[0]
+            left, right = self._span(element)
+            return text[: left - start] + f"({self._impossible(element)})" + text[right - start :]
+        if not isinstance(test, ast.Compare) or len(test.ops) > 1:
+            return "False"
+        left, operator, right = self._text(test.left), test.ops[0], self._text(test.comparators[0])
         if isinstance(operator, ast.In):
-            return f"{self._wrong_values(compare.left)[0]} in ({right})"
-        if _expected_side(compare) is compare.left:
-            return f"{self._wrong_values(compare.left)[0]} == ({right})"
-        return f"({left}) == {self._wrong_values(compare.comparators[0])[0]}"
+            return f"__wrong__({left}, -1) in ({right})"
+        if isinstance(operator, ast.Eq):
+            if expected_side(test) is test.left:
+                return f"__wrong__({left}, -1) == ({right})"
+            return f"({left}) == __wrong__({right}, -1)"
+        if isinstance(operator, ast.Is | ast.IsNot):
+            return "False"
+        return f"({self._text(test)}) and (({left}) {_REVERSED[type(operator)]} ({right}))"
 
     def _wrong_call(self, call: ast.Call) -> str:
         """self.assertEqual(a, 3) → self.assertEqual(a, 4); the second argument where neither is a literal."""
         arguments = [argument for argument in call.args[:2] if not isinstance(argument, ast.Starred)]
         if not arguments:
             return self._text(call)
-        literal = [argument for argument in reversed(arguments) if _leaves(argument)]
+        literal = [argument for argument in reversed(arguments) if literals_in(argument)]
         expected = literal[0] if literal else arguments[-1]
-        if _calls_one_of(call, ("assertIn", "assertNotIn")):
-            expected = arguments[0]
         start = self._span(call)[0]
+        if calls_one_of(call, ("assertIn", "assertNotIn")):
+            expected = arguments[0]
+        # Where more than one value may be right, a near one may be so too.
+        exact = calls_one_of(call, _EXACT_CALLS)
+        value = self._wrong_values(expected)[0] if exact else f"__wrong__({self._text(expected)}, -1)"
         left, right = self._span(expected)
         text = self._text(call)
-        return text[: left - start] + self._wrong_values(expected)[0] + text[right - start :]
+        return text[: left - start] + value + text[right - start :]
 
     def _wrong_values(self, expected: ast.expr) -> list[str]:
         """Texts of values that are near the expected one, each changed in another place."""
-        leaves, text = _leaves(expected), self._text(expected)
+        leaves, text = literals_in(expected), self._text(expected)
+        if isinstance(expected, ast.Call) and calls_one_of(expected, ("approx",)):
+            return [self._far_approx(expected)]
         if not leaves:
             return [f"__wrong__({text})", f"__wrong__({text}, 1)"]
         step = max(1, (len(leaves) + MAX_VARIANTS - 1) // MAX_VARIANTS)
@@ -176,8 +216,16 @@ class _Writer:
         for leaf in [*leaves[::step][: MAX_VARIANTS - 1], leaves[-1]][: len(leaves)]:
             left, right = self._span(leaf)
             lines = "\n" * self.source.count("\n", left, right)  # a text can be written over several
-            texts.append(f"({text[: left - start]}{_wrong_literal(leaf)}{lines}{text[right - start :]})")
+            texts.append(f"({text[: left - start]}{wrong_literal(leaf)}{lines}{text[right - start :]})")
         return list(dict.fromkeys(texts))
+
+    def _far_approx(self, call: ast.Call) -> str:
+        """pytest.approx(3, abs=1) → pytest.approx(__wrong__(3, -1), abs=1): out of any tolerance."""
+        text, start = self._text(call), self._span(call)[0]
+        if not call.args:
+            return text
+        left, right = self._span(call.args[0])
+        return text[: left - start] + f"__wrong__({self._text(call.args[0])}, -1)" + text[right - start :]
 
     def _site(self) -> str:
         self.site += 1
@@ -203,84 +251,3 @@ class _Writer:
     def _text(self, node: ast.AST) -> str:
         start, end = self._span(node)
         return self.source[start:end]
-
-
-def _conjuncts(test: ast.expr) -> list[ast.expr]:
-    """`a == 1 and b == 2` are two assertions: one that holds would hide the other."""
-    if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And):
-        return [part for value in test.values for part in _conjuncts(value)]
-    return [test]
-
-
-def _expected_side(test: ast.expr) -> ast.expr | None:
-    """The side of an equation that says what is expected: the one with a literal, else the right one."""
-    if not isinstance(test, ast.Compare) or len(test.ops) != 1 or not isinstance(test.ops[0], ast.Eq):
-        return None
-    if _leaves(test.left) and not _leaves(test.comparators[0]):
-        return test.left
-    return test.comparators[0]
-
-
-def _leaves(node: ast.expr) -> list[ast.Constant]:
-    """The literals that make up a value: of a display, of a sign, of arguments; none where it has anything else."""
-    if isinstance(node, ast.Constant):
-        return [] if node.value is Ellipsis else [node]
-    if isinstance(node, ast.List | ast.Tuple | ast.Set):
-        parts: list[ast.expr] = list(node.elts)
-    elif isinstance(node, ast.Dict):
-        parts = list(node.values)
-    elif isinstance(node, ast.UnaryOp):
-        parts = [node.operand]
-    elif isinstance(node, ast.Call):
-        parts = list(node.args)
-        if not isinstance(node.func, ast.Name) or node.func.id not in ("set", "frozenset", "tuple", "list", "approx"):
-            return []
-    else:
-        return []
-    return [leaf for part in parts for leaf in _leaves(part)]
-
-
-def _wrong_literal(leaf: ast.Constant) -> str:
-    value = leaf.value
-    if isinstance(value, bool) or value is None:
-        return repr(not value)
-    if isinstance(value, int | float | complex):
-        # A large float is its own neighbour; 1e999 is written for infinity.
-        return repr(value + 1 if value + 1 != value else -value).replace("inf", "1e999")
-    if isinstance(value, bytes):
-        return repr(value + b"q")
-    assert isinstance(value, str)
-    # In the middle: beginnings and ends are what `in` and a strip() overlook.
-    half = len(value) // 2
-    return repr(value[:half] + "q" + value[half:])
-
-
-def _compares(test: ast.expr) -> Iterator[ast.Compare]:
-    """The comparisons that a condition comes down to."""
-    if isinstance(test, ast.Compare):
-        yield test
-    elif isinstance(test, ast.BoolOp):
-        for value in test.values:
-            yield from _compares(value)
-    elif isinstance(test, ast.Call) and isinstance(test.func, ast.Name) and test.func.id in ("all", "any"):
-        for argument in test.args:
-            if isinstance(argument, ast.GeneratorExp | ast.ListComp):
-                yield from _compares(argument.elt)
-
-
-def _is_not(test: ast.expr) -> bool:
-    return isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not)
-
-
-def _calls_one_of(node: ast.expr, names: tuple[str, ...]) -> bool:
-    if not isinstance(node, ast.Call):
-        return False
-    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-    return name in names
-
-
-def _is_assertion(call: ast.Call) -> bool:
-    """self.assertEqual(…), np.testing.assert_array_equal(…), but not a context manager or a mock's method."""
-    function = call.func
-    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-    return name.startswith("assert") and not _calls_one_of(call, _QUIET_CALLS)

@@ -129,7 +129,12 @@ class Site:
 
 
 def wrong(value, place=0):
-    """A value like this one, but another: a number, a letter, an item is changed; what has none is replaced."""
+    """A value like this one, but another: a number, a letter, an item is changed; what has none is replaced.
+
+    At place -1 it is far from this one, and from what may be right as well.
+    """
+    if place == -1:
+        return far(value)
     if isinstance(value, bool) or value is None:
         return not value
     if isinstance(value, (int, float, complex)):
@@ -151,6 +156,17 @@ def wrong(value, place=0):
     if type(value) in (set, frozenset):
         return type(value)([*value, "q"])
     return [value, "q"]
+
+
+def far(value):
+    """No value that a test means: out of any tolerance, in no list of choices; of its type where `in` asks for that."""
+    if isinstance(value, (int, float, complex)) and not isinstance(value, bool):
+        return value * -7919.5 - 7919.5
+    if isinstance(value, str):
+        return value + "\u2060q7919"
+    if isinstance(value, bytes):
+        return value + b"\x00q7919"
+    return ("q7919",)
 
 
 def auditor(watched, tests, emit):
