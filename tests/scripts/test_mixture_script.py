@@ -8,6 +8,9 @@ import pytest
 import yaml
 from script_runner import Checkout, error_lines
 
+from swe_toy import shared_toy_tasks
+from trace_programs import good_programs, write_programs
+
 pytestmark = pytest.mark.slow
 
 SCRIPT = "train/scripts/mixture-GRPO-trainer.sh"
@@ -59,6 +62,15 @@ def test_whole_games_stand_beside_single_answers(repo: Checkout) -> None:
     assert agent["agent_loop_config_path"].endswith("openspiel_game.yaml")
 
 
+def test_programs_and_tasks_made_here_can_be_mixed(repo: Checkout, tmp_path: Path) -> None:
+    write_programs(tmp_path / "programs.jsonl", good_programs(12))
+    names = {"TRACE_PROGRAMS": str(tmp_path / "programs.jsonl"), "SWE_SYNTH_CACHE_DIR": str(shared_toy_tasks(8))}
+    config, _ = dry_run(repo, "trace", "swe-synth:2", **names)
+    settings = config["data"]["custom_cls"]["config"]["adapter_config"]
+    assert settings["trace"] == {"programs": names["TRACE_PROGRAMS"]}
+    assert settings["swe-synth"] == {"cache_dir": names["SWE_SYNTH_CACHE_DIR"], "use_cache_only": True}
+
+
 @pytest.mark.parametrize(
     ("arguments", "variables", "reason"),
     [
@@ -68,11 +80,14 @@ def test_whole_games_stand_beside_single_answers(repo: Checkout) -> None:
         (["openspiel:0"], {}, "the weight '0' is not a number above 0"),
         (["lgc-v2", "lgc_v2"], {}, "names lgc-v2 twice"),
         (["reasoning-gym", "lgc-v2"], {}, "datasets is empty"),
+        (["trace"], {}, "trace has no programs"),
+        (["trace"], {"TRACE_PROGRAMS": "nowhere.jsonl"}, "TRACE_PROGRAMS=nowhere.jsonl is not there"),
+        (["swe-synth", "lgc-v2"], {}, "use_cache_only=true needs cache_dir"),
         (["lgc-v2"], {"TASK_DIFFICULTY": "insane"}, "TASK_DIFFICULTY=insane is not known"),
         (["openspiel", "lgc-v2", "trainer.use_v1=false"], {}, "trainer.use_v1=false"),
         (["lgc-v2", "algorithm.filter_groups.enable=true"], {}, "algorithm.filter_groups would be ignored"),
         (["lgc-v2", "trainer.v1.trainer_mode=separate_async"], {}, "trainer.v1.trainer_mode=separate_async"),
-        (["openspiel", "lgc-v2", GAMES], {"GAME_ANSWER_TOKENS": "999"}, "GAME_ANSWER_TOKENS=999 is more than"),
+        (["openspiel", "lgc-v2", GAMES], {"GAME_ANSWER_TOKENS": "999"}, "answer_tokens=999 of openspiel_game"),
     ],
 )
 def test_what_cannot_be_mixed_is_refused_before_anything_starts(

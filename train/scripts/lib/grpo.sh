@@ -57,6 +57,20 @@ check_mixture() {
     done
 }
 
+# TRACE_PROGRAMS as an absolute path: a file or a folder, here or in the repository.
+choose_programs() {
+    local base
+    [[ -n ${TRACE_PROGRAMS:-} ]] || return 0
+    for base in "$PWD" "$VERITAS_ROOT"; do
+        [[ $TRACE_PROGRAMS == /* ]] && base=
+        if [[ -e ${base:+$base/}$TRACE_PROGRAMS ]]; then
+            export TRACE_PROGRAMS=${base:+$base/}$TRACE_PROGRAMS
+            return
+        fi
+    done
+    die "TRACE_PROGRAMS=$TRACE_PROGRAMS is not there: give a file or a folder of programs"
+}
+
 # What the environments of MIXTURE need and is missing.
 need_mixture() {
     [[ ${MIXTURE,,} != *spiel* ]] || need_open_spiel
