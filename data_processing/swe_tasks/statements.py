@@ -161,7 +161,7 @@ def _test_source(text: str, test: str) -> str:
     names = test.partition("[")[0].split("::")[1:]
     try:
         place: ast.AST = ast.parse(text)
-    except SyntaxError:
+    except (SyntaxError, ValueError):
         return ""
     for name in names:
         inside = [node for node in ast.iter_child_nodes(place) if getattr(node, "name", None) == name]
