@@ -70,6 +70,7 @@ def _in_order(executor: ProcessPoolExecutor, work: Callable[[Any], Any], jobs: I
             return executor.submit(work, job)
 
     waiting: deque[Future] = deque()
+    started = executor._processes  # the only place that knows how a process ended
     try:
         waiting.extend(submit(job) for job in itertools.islice(jobs, ahead))
         while waiting:
@@ -78,6 +79,8 @@ def _in_order(executor: ProcessPoolExecutor, work: Callable[[Any], Any], jobs: I
     except BrokenProcessPool as error:
         if error.__cause__ is not None:
             raise  # an exception or a result that does not pickle: a bug, and the cause tells which
+        if -signal.SIGINT in {process.exitcode for process in list(started.values())}:
+            raise KeyboardInterrupt from error  # the workers can be faster than this process to hear of it
         raise EnvError(
             "a worker process died without an exception: killed for want of memory (lower --concurrency), or crashed "
             f"in native code: {error}"
