@@ -90,8 +90,9 @@ class TestRunner:
         )
         reports = read_reports(done.report, key, canary)
         output = done.output.decode(errors="replace")[-20_000:]
-        if not reports.started and done.ended == "exit":
-            raise EnvError(f"tests could not be started with {self.python} (exit {done.returncode}): {output[-1500:]}")
+        if not reports.started:  # no code of the repository has run yet: whatever ended it is no answer's fault
+            why = f"exit {done.returncode}" if done.ended == "exit" else f"limit: {done.ended}"
+            raise EnvError(f"tests could not be started with {self.python} ({why}): {output[-1500:]}")
         return TestRun(done.ended, done.seconds, output, reports)
 
 
