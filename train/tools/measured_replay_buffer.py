@@ -2,6 +2,7 @@
 
     trainer.v1.sampler.custom_sampler.path=train/tools/measured_replay_buffer.py
     trainer.v1.sampler.custom_sampler.name=MeasuredReplayBuffer
+    +trainer.v1.sampler.sampler_kwargs.poll_seconds=0.2
 
     training/reward/openspiel               0.41
     training/reward/lgc-v2                  0.12
@@ -9,7 +10,8 @@
 
 verl 0.9.1 logs the reward of a whole batch alone (`critic/score/mean`); what its replay buffer returns beside a batch
 is logged as well, and a class of one's own can be set for it. Such a class is given no group filter, so
-`algorithm.filter_groups` would be ignored: check_recipe.py refuses it.
+`algorithm.filter_groups` would be ignored: check_recipe.py refuses it. verl looks every 2 seconds whether the answers of
+a step are finished and has no setting for it; here it is `poll_seconds`.
 """
 
 from __future__ import annotations
@@ -24,7 +26,10 @@ from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 
 
 class MeasuredReplayBuffer(ReplayBuffer):
-    """verl's own for `trainer_mode=sync`, with metrics. Raises ValueError in another mode."""
+    """verl's own for `trainer_mode=sync`, with metrics and a poll interval (seconds).
+
+    Raises ValueError in another mode.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         if kwargs["trainer_mode"] != "sync":
@@ -33,6 +38,7 @@ class MeasuredReplayBuffer(ReplayBuffer):
                 "set trainer.v1.sampler.custom_sampler.path=null"
             )
         super().__init__(**kwargs)
+        self.poll_interval = float(kwargs["sampler_kwargs"].get("poll_seconds", self.poll_interval))
 
     def sample(self, global_steps: int, partition_id: str, batch_size: int) -> tuple[Any, dict[str, Any]]:
         batch, metrics = super().sample(global_steps, partition_id, batch_size)
