@@ -1,0 +1,223 @@
+"""What is measured on GPUs: each entry is one command of a user, with the settings that it is measured with.
+
+Models: SmolLM2-135M-Instruct, for learning, and the shape of Qwen3-4B with random weights, for speed.
+The task of the learning runs is tic-tac-toe, one move at a time: 2,000 positions, 1,600 of them to train on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+SMALL, LARGE, WARM = "{work}/smollm2", "{work}/qwen3-4b", "{work}/warm"
+TASKS = ["--env", "openspiel", "--set", "game_types=tic_tac_toe", "--set", "num_tasks_per_case=2000"]
+GRPO = ["bash", "train/scripts/openspiel-ppo-trainer.sh", "tic_tac_toe"]
+SFT = ["bash", "train/scripts/lgc-v2-SFT-trainer.sh"]
+RL_METRICS = "{root}/train/artifacts/RL/checkpoints/{name}/metrics.jsonl"
+SFT_METRICS = "{root}/train/artifacts/checkpoints/{name}/metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    command: list[str]
+    overrides: list[str] | None = None
+    """Of the recipe; None: not a training run."""
+    variables: dict[str, str] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    makes: str = ""
+    """A file that says to other queues that this is done."""
+    metrics: str = ""
+    """Where its steps are logged."""
+    limit_s: float = 600
+
+
+def learning(tuning: dict[str, str]) -> Measurement:
+    """100 steps of 64 tasks and 8 answers each, validated on 200 held-out tasks, 4 answers each, before and after."""
+    return Measurement(
+        GRPO,
+        [
+            "data.train_batch_size=64",
+            "data.max_prompt_length=256",
+            "data.max_response_length=16",
+            "data.filter_overlong_prompts=false",
+            "+data.custom_cls.config.adapter_config.num_tasks_per_case=2000",
+            "actor_rollout_ref.rollout.max_model_len=288",
+            "actor_rollout_ref.rollout.gpu_memory_utilization=0.25",
+            "actor_rollout_ref.rollout.val_kwargs.n=4",
+            "trainer.total_training_steps=100",
+            "trainer.total_epochs=100",
+            "trainer.save_freq=100",
+            "trainer.test_freq=100",
+            "trainer.validation_data_dir={work}/validation-" + tuning["ENABLE_LORA"],
+        ],
+        {"AGENT_MODEL_REPO_ID": WARM, **tuning},
+        needs=("{work}/warm.done",),
+        makes="{work}/learned-" + tuning["ENABLE_LORA"],
+        metrics=RL_METRICS,
+    )
+
+
+def merge(lora: str, name: str) -> Measurement:
+    return Measurement(
+        ["bash", "train/scripts/merge-ppo.sh", "--no-vllm"],
+        variables={
+            "CHECKPOINT_BASE": "train/artifacts/RL/checkpoints/" + name,
+            "TARGET_DIR": "{work}/merged-" + lora,
+        },
+        needs=("{work}/learned-" + lora,),
+        makes="{work}/merged-" + lora + ".done",
+        limit_s=150,
+    )
+
+
+def evaluate(model: str, need: str, output: str) -> Measurement:
+    sampling = ["--split", "test", "--samples", "4", "--temperature", "1.0", "--max-tokens", "8"]
+    return Measurement(
+        ["bash", "train/scripts/evaluate.sh", "--model", model, *TASKS, *sampling, "--output", output],
+        needs=(need,),
+        limit_s=240,
+    )
+
+
+def sft_large(rank: int, fused: str | None, gpus: int = 1) -> Measurement:
+    """8 steps of 32 texts of 2,048 tokens on each GPU."""
+    overrides = ["trainer.total_training_steps=8", "trainer.save_freq=-1", "trainer.test_freq=-1"]
+    overrides += ["checkpoint.save_contents=[extra]"]  # verl saves at the end whatever save_freq says
+    if fused:
+        overrides += ["model.use_fused_kernels=true", f"model.fused_kernel_options.impl_backend={fused}"]
+    return Measurement(
+        SFT,
+        overrides,
+        {
+            "AGENT_MODEL_REPO_ID": LARGE,
+            "SFT_TRAIN_FILES": "{work}/long.parquet",
+            "SFT_TRAIN_BATCH_SIZE": str(32 * gpus),
+            "SFT_MICRO_BATCH_SIZE_PER_GPU": "4",
+            "SFT_TRUNCATION": "right",
+            "SFT_LR": "1e-5",
+            "SFT_LORA_RANK": str(rank),
+        },
+        needs=("{work}/qwen3-4b.done", "{work}/long.parquet"),
+        metrics=SFT_METRICS,
+        limit_s=240,
+    )
+
+
+def grpo_large(tuning: dict[str, str], *more: str, gpus: int = 1, steps: int = 4) -> Measurement:
+    """32 tasks a GPU, 8 answers each of 1,024 tokens."""
+    return Measurement(
+        GRPO,
+        [
+            f"data.train_batch_size={32 * gpus}",
+            "data.max_prompt_length=512",
+            "data.max_response_length=1024",
+            "data.filter_overlong_prompts=false",
+            "+data.custom_cls.config.adapter_config.num_tasks_per_case=2000",
+            "actor_rollout_ref.rollout.max_model_len=1536",
+            "actor_rollout_ref.rollout.gpu_memory_utilization=0.5",
+            f"trainer.total_training_steps={steps}",
+            "trainer.total_epochs=100",
+            "trainer.save_freq=-1",
+            "trainer.test_freq=-1",
+            "trainer.val_before_train=false",
+            *more,
+        ],
+        {"AGENT_MODEL_REPO_ID": LARGE, **tuning},
+        needs=("{work}/qwen3-4b.done",),
+        metrics=RL_METRICS,
+        limit_s=540,
+    )
+
+
+def trl(model: str, need: str, name: str, *arguments: str, limit_s: float = 540) -> Measurement:
+    return Measurement(
+        ["{python}", "benchmarks/gpu/trl_grpo.py", "--model", model, "--output", "{work}/" + name, *arguments],
+        needs=(need,),
+        metrics="{work}/" + name + "/metrics.jsonl",
+        limit_s=limit_s,
+    )
+
+
+MERGED_SYNC = "actor_rollout_ref.model.lora.merge=true"
+FUSED = (
+    "actor_rollout_ref.model.use_fused_kernels=true",
+    "actor_rollout_ref.model.fused_kernel_options.impl_backend=triton",
+)
+
+MEASUREMENTS: dict[str, Measurement] = {
+    "warm-data": Measurement(
+        [
+            *("{python}", "data_processing/generate_dataset.py", *TASKS, "--split", "train", "--num-samples", "1600"),
+            *("--seed", "1", "--answers", "random", "--output", "{work}/warm.parquet"),
+        ],
+        limit_s=120,
+    ),
+    "long-data": Measurement(["{python}", "benchmarks/gpu/long_texts.py", "{work}/long.parquet"], limit_s=60),
+    "random-4b": Measurement(
+        ["{python}", "benchmarks/gpu/random_model.py", "qwen3-4b", "--tokenizer", SMALL, "--output", LARGE],
+        makes="{work}/qwen3-4b.done",
+        limit_s=180,
+    ),
+    "sft-135m-full": Measurement(
+        SFT,
+        ["trainer.test_freq=-1", "trainer.save_freq=-1"],
+        {
+            "AGENT_MODEL_REPO_ID": SMALL,
+            "SFT_TRAIN_FILES": "{work}/warm.parquet",
+            "SFT_TRAIN_BATCH_SIZE": "64",
+            "SFT_MICRO_BATCH_SIZE_PER_GPU": "64",
+            "SFT_TOTAL_EPOCHS": "1",
+            "SFT_MAX_LENGTH": "256",
+            "SFT_LR": "5e-5",
+        },
+        needs=("{work}/warm.parquet",),
+        makes="{work}/sft-135m-full",
+        metrics=SFT_METRICS,
+        limit_s=240,
+    ),
+    "sft-135m-lora": Measurement(
+        SFT,
+        ["trainer.test_freq=-1", "trainer.save_freq=-1"],
+        {
+            "AGENT_MODEL_REPO_ID": SMALL,
+            "SFT_TRAIN_FILES": "{work}/warm.parquet",
+            "SFT_TRAIN_BATCH_SIZE": "64",
+            "SFT_MICRO_BATCH_SIZE_PER_GPU": "64",
+            "SFT_TOTAL_EPOCHS": "1",
+            "SFT_MAX_LENGTH": "256",
+            "SFT_LORA_RANK": "16",
+            "SFT_LR": "3e-4",
+        },
+        needs=("{work}/warm.parquet",),
+        metrics=SFT_METRICS,
+        limit_s=240,
+    ),
+    "merge-sft": Measurement(
+        ["bash", "train/scripts/merge.sh", "--no-vllm"],
+        variables={"CHECKPOINT_BASE": "train/artifacts/checkpoints/sft-135m-full", "TARGET_DIR": WARM},
+        needs=("{work}/sft-135m-full",),
+        makes="{work}/warm.done",
+        limit_s=150,
+    ),
+    "grpo-135m-lora": learning({"ENABLE_LORA": "1", "LEARNING_RATE": "3e-4"}),
+    "grpo-135m-full": learning({"ENABLE_LORA": "0", "LEARNING_RATE": "1e-5"}),
+    "merge-135m-lora": merge("1", "grpo-135m-lora"),
+    "merge-135m-full": merge("0", "grpo-135m-full"),
+    "evaluate-before": evaluate(WARM, "{work}/warm.done", "{work}/before"),
+    "evaluate-lora": evaluate("{work}/merged-1", "{work}/merged-1.done", "{work}/after-lora"),
+    "evaluate-full": evaluate("{work}/merged-0", "{work}/merged-0.done", "{work}/after-full"),
+    "sft-4b-full": sft_large(0, None),
+    "sft-4b-full-fused": sft_large(0, "triton"),
+    "sft-4b-lora": sft_large(16, None),
+    "sft-4b-full-2gpu": sft_large(0, None, gpus=2),
+    "grpo-4b-lora": grpo_large({"ENABLE_LORA": "1"}, MERGED_SYNC),
+    "grpo-4b-lora-fused": grpo_large({"ENABLE_LORA": "1"}, MERGED_SYNC, *FUSED),
+    "grpo-4b-lora-adapters": grpo_large({"ENABLE_LORA": "1"}, steps=3),
+    "grpo-4b-full": grpo_large({"ENABLE_LORA": "0"}, steps=3),
+    "grpo-4b-lora-2gpu": grpo_large({"ENABLE_LORA": "1"}, MERGED_SYNC, gpus=2),
+    "trl-4b-lora": trl(
+        LARGE, "{work}/qwen3-4b.done", "trl-4b", "--steps", "4", "--tasks", "32", "--max-tokens", "1024"
+    ),
+    "trl-135m-lora": trl(
+        WARM, "{work}/warm.done", "trl-135m", "--steps", "100", "--tasks", "64", "--max-tokens", "16", "--lr", "3e-4"
+    ),
+}
