@@ -19,7 +19,7 @@ from games.records import GameRecords
 from test_training_cpu import Checkout, Run
 from tiny_player import build_player
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(900)]
 
 TESTS = Path(__file__).parent
 OPPONENTS = ["random", "mcts(20)"]

@@ -11,7 +11,7 @@ import pytest
 
 from test_training_cpu import SMALL, Checkout, Run
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(900)]
 
 
 class LogicRun(Run):

@@ -15,7 +15,7 @@ import pytest
 from test_training_cpu import SMALL, Checkout, Run
 from tiny_player import build_player
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(900)]
 
 ADAPTER = "+data.custom_cls.config.adapter_config"
 

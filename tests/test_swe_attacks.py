@@ -194,6 +194,7 @@ def test_another_right_patch_is_resolved(bench: Bench) -> None:
     assert verdict.resolved, verdict.reason
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_no_attack_is_rewarded_reaches_the_host_or_leaves_anything_behind(bench: Bench) -> None:
     before = mounts()
@@ -211,6 +212,7 @@ def test_no_attack_is_rewarded_reaches_the_host_or_leaves_anything_behind(bench:
     assert not list(Path(tempfile.gettempdir()).iterdir())
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_two_hundred_patches_judged_side_by_side_leave_nothing_behind(bench: Bench) -> None:
     before = mounts()
