@@ -33,6 +33,7 @@ class Steps(TrainerCallback):
     def __init__(self, path: Path) -> None:
         self.file = path.open("w")
         self.started = time.monotonic()
+        self.tokens = 0.0
 
     def on_step_begin(self, args, state, control, **kwargs):
         self.started = time.monotonic()
@@ -43,6 +44,10 @@ class Steps(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **kwargs):
         if logs and "reward" in logs:
             data = {"timing_s/step": self.seconds, "critic/score/mean": logs["reward"]}
+            data["perf/throughput"] = (
+                logs["num_tokens"] - self.tokens
+            ) / self.seconds  # of prompts and answers, as verl's
+            self.tokens = logs["num_tokens"]
             data |= {f"trl/{key}": value for key, value in logs.items()}
             self.file.write(json.dumps({"step": state.global_step, "data": data}) + "\n")
             self.file.flush()
