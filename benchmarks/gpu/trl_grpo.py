@@ -44,9 +44,7 @@ class Steps(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **kwargs):
         if logs and "reward" in logs:
             data = {"timing_s/step": self.seconds, "critic/score/mean": logs["reward"]}
-            data["perf/throughput"] = (
-                logs["num_tokens"] - self.tokens
-            ) / self.seconds  # of prompts and answers, as verl's
+            data["perf/throughput"] = (logs["num_tokens"] - self.tokens) / self.seconds
             self.tokens = logs["num_tokens"]
             data |= {f"trl/{key}": value for key, value in logs.items()}
             self.file.write(json.dumps({"step": state.global_step, "data": data}) + "\n")
