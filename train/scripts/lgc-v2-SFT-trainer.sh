@@ -45,6 +45,7 @@
 #   MASTER_PORT=29500                   a free port of it
 #   VERITAS_PYTHON=                     the Python to use: .venv/bin/python
 #   VERITAS_MIN_FREE_GB=5               a run does not start with less free disk
+#   DOCTOR=1                            0: start without the doctor's quick checks (train/scripts/doctor.sh)
 #
 #   WANDB_API_KEY=                      for Weights & Biases
 #   WANDB_MODE=                         online (with a key), offline (without) or disabled
@@ -89,6 +90,7 @@ if ((DRY_RUN)); then
     exit
 fi
 need_free_disk "${CHECKPOINT_DIR%/*}"
+ask_doctor sft
 [[ $PROFILE == cpu* ]] || need_module flashinfer flashinfer-python
 SFT_FILES_TO_COME=${#converter[@]} check_recipe sft "${overrides[@]}" >/dev/null
 fetch_model

@@ -164,6 +164,7 @@ train_grpo() {
     fi
     refuse_to_join_ray
     need_free_disk "$VERITAS_ROOT/train/artifacts"
+    ask_doctor grpo
     "$need"
     check_recipe "$recipe" "${overrides[@]}" >/dev/null
     fetch_model

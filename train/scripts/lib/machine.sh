@@ -141,6 +141,15 @@ refuse_to_join_ray() {
         "end it with \`ray stop\`, or set RAY_ADDRESS=local to start another one beside it, or RAY_ADDRESS=$address to use it"
 }
 
+# ask_doctor grpo|sft: in a second, what would end that run later. DOCTOR=0 leaves it out.
+ask_doctor() {
+    one_of DOCTOR "${DOCTOR:=1}" 0 1
+    ((DOCTOR)) || return 0
+    "$VERITAS_PYTHON" -S -E "$VERITAS_TOOLS/doctor" --quick --for "$1" >&2 && return
+    say 'doctor   this run would fail: `bash train/scripts/doctor.sh` says more, and DOCTOR=0 starts it anyway'
+    exit 2
+}
+
 # need_free_disk DIRECTORY: a full disk in the middle of a checkpoint costs the run.
 need_free_disk() {
     local least=${VERITAS_MIN_FREE_GB:-5} free
