@@ -56,7 +56,7 @@ def test_nothing_is_wrong_with_a_whole_environment(tmp_path: Path, kind: str) ->
 def test_another_python_is_named_and_its_packages_are_not(cpu: Patient) -> None:
     cpu.stack.pretend_python(3, 10, 14)
     cpu.stack.remove("transformers", "verl")
-    said = only(cpu.findings(), "python")
+    said = only(cpu.findings("--quick"), "python")
     assert f"3.10.14 in {cpu.stack.python}" in said and "3.11 or 3.12 is needed: PYTHON=" in said
 
 
@@ -68,13 +68,13 @@ def test_a_missing_interpreter_is_named(cpu: Patient) -> None:
 def test_an_interpreter_that_does_not_start_is_named_with_its_own_words(cpu: Patient) -> None:
     words = "python: error while loading shared libraries: libpython3.12.so.1.0: cannot open shared object file"
     python = cpu.program("my python", f"#!/bin/sh\necho '{words}' >&2\nexit 127\n")
-    assert words in only(cpu.findings(VERITAS_PYTHON=str(python)), "python")
+    assert words in only(cpu.findings("--quick", VERITAS_PYTHON=str(python)), "python")
 
 
 def test_a_bare_python_has_none_of_the_packages(cpu: Patient) -> None:
     bare = cpu.tmp / "bare"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
-    said = only(cpu.findings(VERITAS_PYTHON=str(bare / "bin/python")), "packages")
+    said = only(cpu.findings("--quick", VERITAS_PYTHON=str(bare / "bin/python")), "packages")
     assert "has none of the packages of requirements-cpu.txt: make setup" in said
 
 
@@ -90,7 +90,7 @@ def test_a_broken_dotenv_file_is_named_by_its_line_and_not_its_value(cpu: Patien
 def test_another_version_is_named_with_the_command_that_mends_it(cpu: Patient) -> None:
     pin = next(path.name.split("-")[1] for path in cpu.stack.packages.glob("transformers-*")).removesuffix(".dist")
     cpu.stack.install("transformers", "4.57.1")
-    said = only(cpu.findings(), "packages", "warn")
+    said = only(cpu.findings("--quick"), "packages", "warn")
     assert f"transformers 4.57.1 (=={pin.removesuffix('.dist')})" in said
     assert f"{cpu.stack.python} -m pip install --no-deps 'transformers==" in said
 
@@ -104,8 +104,8 @@ def test_a_missing_package_is_named(gpu: Patient) -> None:
 def test_what_another_kind_of_run_needs_is_not_missed(gpu: Patient) -> None:
     gpu.stack.remove("vllm")
     shutil.rmtree(gpu.stack.packages / "vllm")
-    assert "missing: vllm==" in only(gpu.findings(), "packages")
-    assert gpu.findings("--for", "sft") == []
+    assert "missing: vllm==" in only(gpu.findings("--quick"), "packages")
+    assert gpu.findings("--quick", "--for", "sft") == []
 
 
 def test_a_missing_verl_is_named(cpu: Patient) -> None:
@@ -219,7 +219,7 @@ def test_a_card_that_does_not_say_its_memory_is_no_fault(gpu: Patient) -> None:
 
 def test_a_missing_runtime_is_named_where_the_packages_want_gpus(gpu: Patient) -> None:
     (gpu.repo.bin / "nvidia-smi").unlink()
-    said = only(gpu.findings(), "driver")
+    said = only(gpu.findings("--quick"), "driver")
     assert "nvidia-smi is not there: no NVIDIA driver or runtime" in said
     assert only(gpu.findings("--quick", "--for", "grpo", PROFILE="cpu"), "driver")
     assert only(gpu.findings("--quick", "--for", "sft", PROFILE="cpu"), "driver", "warn")
@@ -228,12 +228,12 @@ def test_a_missing_runtime_is_named_where_the_packages_want_gpus(gpu: Patient) -
 def test_a_driver_that_fails_is_named(gpu: Patient) -> None:
     words = "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver."
     gpu.program("nvidia-smi", f'#!/bin/sh\necho "{words}"\nexit 9\n')
-    assert f"nvidia-smi fails: {words}: mend the driver" in only(gpu.findings(), "driver")
+    assert f"nvidia-smi fails: {words}: mend the driver" in only(gpu.findings("--quick"), "driver")
 
 
 def test_the_packages_for_another_machine_are_named(cpu: Patient) -> None:
     cpu.cards(FREE)
-    said = only(cpu.findings(), "packages")
+    said = only(cpu.findings("--quick"), "packages")
     assert "the packages for machines without a GPU are installed" in said and "STACK=gpu make setup" in said
 
 
@@ -419,6 +419,7 @@ def start_sft(patient: Patient, **env: str | None) -> subprocess.CompletedProces
     return patient.repo.sft(SFT_TRAIN_FILES="train.parquet", **env)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [start_grpo, start_sft])
 def test_a_trainer_is_refused_by_what_the_doctor_finds_and_started_without_it(
     cpu: Patient, start: Callable[..., subprocess.CompletedProcess[str]]
@@ -431,4 +432,3 @@ def test_a_trainer_is_refused_by_what_the_doctor_finds_and_started_without_it(
     assert "DOCTOR=0 starts it anyway" in refused.stderr and "the trainer runs" not in refused.stdout
     started = start(cpu, AGENT_MODEL_REPO_ID=model, DOCTOR="0")
     assert started.returncode == 0 and "the trainer runs" in started.stdout, started.stderr
-    assert start(cpu, AGENT_MODEL_REPO_ID=model, DOCTOR="no").returncode == 2

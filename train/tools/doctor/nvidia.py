@@ -72,6 +72,11 @@ def ask_nvidia(environment: Mapping[str, str], seconds: float) -> Gpus:
         lambda: ask([program, *only, f"--query-compute-apps={APP_COLUMNS}", form]),
         lambda: ask([program]),
     )
+    return read_answers(cards, programs, header)
+
+
+def read_answers(cards: Outcome, programs: Outcome, header: Outcome) -> Gpus:
+    """The answers to GPU_COLUMNS, to APP_COLUMNS, and to nvidia-smi alone. A line of another form is left out."""
     if cards.status != 0:
         said = next((line.strip() for line in (cards.output + cards.errors).splitlines() if line.strip()), "")
         return Gpus("broken", fault=said if (cards.status or 0) > 0 and said else cards.death())
