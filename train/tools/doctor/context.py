@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -70,6 +71,10 @@ class Context:
     @property
     def python(self) -> str:
         return self.get("VERITAS_PYTHON", sys.executable)
+
+    def pip(self, *arguments: str) -> str:
+        """A command to paste into a shell."""
+        return shlex.join([self.python, "-m", "pip", "install", *arguments])
 
     @property
     def for_cpu(self) -> bool:

@@ -1,7 +1,7 @@
 """The driver, and the memory of GPUs that others hold.
 
-fail  gpu  GPU 0: 71.2 of 81.6 GB are in use by pid 4242 (python, 71.0 GB)
-           fix: CUDA_VISIBLE_DEVICES=1, wait for it, or end it
+fail  gpu  GPU 0: 74.7 of 85.5 GB are in use by pid 4242 (python, 74.4 GB)
+           fix: CUDA_VISIBLE_DEVICES=1 with GPU_COUNT=1, wait for it, or end it
 """
 
 from __future__ import annotations

@@ -1,14 +1,13 @@
 """The installed packages against requirements.txt, or against requirements-cpu*.txt where those are installed.
 
-warn  packages  other versions than requirements.txt: transformers 4.57.1 (5.9.0)
-                fix: …/.venv/bin/python -m pip install 'transformers==5.9.0'
+warn  packages  other versions than requirements.txt: transformers 4.57.1 (==5.9.0)
+                fix: …/.venv/bin/python -m pip install transformers==5.9.0
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from doctor.context import Context
 from doctor.inspect_python import normal
@@ -150,21 +149,23 @@ def _names(requirements: list[Requirement]) -> str:
 
 
 def _setup(context: Context) -> str:
-    mine = str(context.python).startswith(str(context.root))
-    return "make setup" if mine else "make setup makes .venv; unset VERITAS_PYTHON, or leave the other environment"
+    made = context.root / ".venv/setup.done"  # make setup does nothing where it has been through
+    if context.python.startswith(f"{context.root}/.venv/"):
+        return f"rm '{made}' && make setup" if made.is_file() else "make setup"
+    return "make setup makes .venv; unset VERITAS_PYTHON, or leave the other environment"
 
 
 def _install(context: Context, requirements: list[Requirement]) -> str:
     if len(requirements) > SHOWN:
         return _setup(context)
-    bare = "--no-deps " if context.stack == "cpu" else ""  # requirements-cpu.txt is a complete list
-    return f"{context.python} -m pip install {bare}{' '.join(repr(str(each)) for each in requirements)}"
+    bare = ["--no-deps"] if context.stack == "cpu" else []  # requirements-cpu.txt is a complete list
+    return context.pip(*bare, *map(str, requirements))
 
 
-def pinned(root: Path, name: str) -> str:
-    """The version that a requirements file names, in a comment too (flash-attn is installed after the others)."""
-    for file in FILES["gpu"] + FILES["cpu"]:
-        path = root / file
+def pinned(context: Context, name: str) -> str:
+    """The version that the requirements name, in a comment too (flash-attn is installed after the others)."""
+    for file in FILES[context.stack] + FILES["gpu"]:
+        path = context.root / file
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
         match = re.search(rf"^[# ]*{re.escape(name)}==([^\s;]+)", text, re.MULTILINE)
         if match:
