@@ -6,7 +6,6 @@ svg = line_chart([(1, 0.2), (2, 0.4)], validation=[(2, 0.5)], y_label="mean rewa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 
 from chart_frame import BOTTOM, LEFT, RIGHT, TOP, Frame, diamond, number, svg, ticks, x_axis
 
@@ -22,13 +21,10 @@ def smooth(points: Series, widest: int | None = None) -> list[tuple[float, float
     if widest:
         half = min(half, widest // 2)
     values = [y for _, y in points]
-    sums = list(accumulate(values, initial=0.0))
-    low, high = min(values, default=0.0), max(values, default=0.0)
     result = []
     for index, (x, _) in enumerate(points):
-        start, end = max(0, index - half), min(len(values), index + half + 1)
-        mean = (sums[end] - sums[start]) / (end - start)
-        result.append((x, min(high, max(low, mean))))  # sums round
+        around = values[max(0, index - half) : index + half + 1]
+        result.append((x, sum(around) / len(around)))
     return result
 
 
