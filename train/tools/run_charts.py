@@ -80,7 +80,7 @@ def curves(
     log = is_log(lines)
     x_low, x_high = (min(xs), max(xs)) if min(xs) < max(xs) else (min(xs) - 1, max(xs) + 1)
     frame = Frame((x_low, x_high), y_range([*ys, *ends], unit_range, log), width, height, log)
-    parts = frame.axes("training step", tick_count, style=axis_number)
+    parts = frame.axes("training step", tick_count, max(4, width // 80), axis_number)
     for line in lines:
         parts += _curve(frame, line, several=len(lines) > 1)
     for line in lines:

@@ -62,15 +62,15 @@ def read_command(text: str) -> Command | None:
 
 def run_config(run: Run) -> tuple[Flat, str]:
     """(the resolved config, where it is from). An empty config where it is not known, and then why."""
-    written = sorted(run.directory.glob("config*.yaml"), key=lambda path: path.stat().st_mtime)
-    if written:
+    written = run.directory / "config.yaml"
+    if written.is_file():
         try:
-            config = yaml.safe_load(written[-1].read_text(encoding="utf-8"))
+            config = yaml.load(
+                written.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+            )
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            return {}, f"{written[-1].name} cannot be read: {str(error).splitlines()[0]}"
-        if isinstance(config, dict):
-            return flat(config), written[-1].name
-        return {}, f"{written[-1].name} is no config"
+            return {}, f"{written.name} cannot be read: {str(error).splitlines()[0]}"
+        return (flat(config), written.name) if isinstance(config, dict) else ({}, f"{written.name} is no config")
     command = read_command(run.command)
     if command is None:
         return {}, "neither config.yaml nor a command was recorded"

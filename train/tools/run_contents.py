@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 
+from chart_frame import number
 from intervals import Interval
 from report_contents import duration
 from run_config import Flat, recipe_config, run_config
@@ -22,6 +24,7 @@ from training_log import STEP_PARTS, Series
 VALIDATION_NAME = re.compile(r"val-(?:core/(?P<env>[^/]+)/reward|aux/(?P<typed>[^/]+)/reward/(?P<type>.+))/mean@\d+")
 METRIC_NAME = re.compile(r"val-aux/(?P<env>[^/]+)/(?P<metric>[^/]+)/mean@\d+")
 TRAINING_NAME = "training/reward/"
+NAMED = (TRAINING_NAME, "val-core/", "val-aux/")
 OWN_METRICS = {"reward", "score", "num_turns"}
 """Said elsewhere: they are the reward itself, or no metric of an environment."""
 LARGEST_ENDS = 50
@@ -47,6 +50,8 @@ FIGURES = {
     "actor/perf/max_memory_reserved_gb": "device memory, GB",
     "perf/max_memory_reserved_gb": "device memory, GB",
 }
+SFT_ONLY = ("train/loss", "val/loss")
+"""A run of GRPO may log its policy loss under the first name: it says nothing of progress."""
 
 
 @dataclass(frozen=True)
@@ -65,49 +70,55 @@ class View:
     recipe_source: str
     notes: list[str]
 
+    @cached_property
     def reward(self) -> Series:
         return self.run.log.reward()
 
-    def validation(self) -> list[tuple[int, float, float | None, float | None]]:
+    @cached_property
+    def validation(self) -> Series:
+        """The mean validation reward by step."""
+        return self.run.log.validation()
+
+    @cached_property
+    def validation_marks(self) -> list[tuple[int, float, float | None, float | None]]:
         """(step, mean validation reward, low, high): the interval where the answers were kept."""
         intervals = {each.step: each.reward() for each in self.validations}
         marks = []
-        for step, value in self.run.log.validation():
+        for step, value in self.validation:
             interval = intervals.get(step)
             # Over several environments verl's mean is over them, and the answers' is over tasks: no interval for it.
             fits = interval is not None and abs(interval.mean - value) < 1e-3
             marks.append((step, value, *((interval.low, interval.high) if interval and fits else (None, None))))
         return marks
 
-    def names(self) -> list[str]:
-        """The environments, and <environment>/<type> of their tasks, that have a reward of their own."""
-        found = set()
-        for data in self.run.log.steps.values():
-            for key in data:
-                if key.startswith(TRAINING_NAME):
-                    found.add(key.removeprefix(TRAINING_NAME))
-                elif name := validation_name(key):
-                    found.add(name)
-        return sorted(found)
+    @cached_property
+    def by_name(self) -> dict[str, tuple[Series, Series]]:
+        """Environment or <environment>/<type> → its mean rewards in (training, validation)."""
+        found: dict[str, tuple[Series, Series]] = {}
+        for key, series in self._series_like(NAMED).items():
+            name, place = (
+                (key.removeprefix(TRAINING_NAME), 0) if key.startswith(TRAINING_NAME) else (validation_name(key), 1)
+            )
+            if name:
+                found.setdefault(name, ([], []))[place].extend(series)
+        return dict(sorted(found.items()))
 
-    def validation_of(self, name: str) -> Series:
-        return [
-            (step, value)
-            for step, data in sorted(self.run.log.steps.items())
-            for key, value in data.items()
-            if validation_name(key) == name
-        ]
-
+    @cached_property
     def other_metrics(self) -> dict[str, Series]:
         """'openspiel: legal' → its validations."""
-        found: dict[str, Series] = {}
-        for step, data in sorted(self.run.log.steps.items()):
-            for key, value in data.items():
-                match = METRIC_NAME.fullmatch(key) if key.startswith("val-aux/") else None
-                if match and match["metric"] not in OWN_METRICS:
-                    found.setdefault(f"{match['env']}: {match['metric']}", []).append((step, value))
+        found = {}
+        for key, series in self._series_like("val-aux/").items():
+            match = METRIC_NAME.fullmatch(key)
+            if match and match["metric"] not in OWN_METRICS:
+                found[f"{match['env']}: {match['metric']}"] = series
         return found
 
+    def _series_like(self, starts: str | tuple[str, ...]) -> dict[str, Series]:
+        steps = sorted(self.run.log.steps.items())
+        keys = dict.fromkeys(key for _, data in steps for key in data if key.startswith(starts))
+        return {key: self.run.log.series(key) for key in keys}
+
+    @cached_property
     def step_times(self) -> dict[int, dict[str, float]]:
         """Step → part → seconds: those inside a step, 'other', and the validation after it."""
         result = {}
@@ -134,7 +145,7 @@ class Headline:
 
 def validation_name(key: str) -> str | None:
     """'openspiel' for val-core/openspiel/reward/mean@1, 'openspiel/hex' for val-aux/openspiel/reward/hex/mean@1."""
-    match = VALIDATION_NAME.fullmatch(key) if key.startswith("val-") else None
+    match = VALIDATION_NAME.fullmatch(key)
     return None if match is None else match["env"] or f"{match['typed']}/{match['type']}"
 
 
@@ -182,8 +193,8 @@ def _change_in(view: View) -> Headline:
         if gain and before and after:
             what = f"Mean validation reward at step {first.step} and at step {last.step}, over tasks"
             return Headline(what, before.mean, after.mean, gain, verdict_of(gain))
-    if len(log.validation()) > 1:
-        return _of_series("Mean validation reward", log.validation(), single=True)
+    if len(view.validation) > 1:
+        return _of_series("Mean validation reward", view.validation, single=True)
     return _of_series("Mean training reward", log.reward(), single=False)
 
 
@@ -201,8 +212,8 @@ def _difference(one: View, other: View) -> Headline:
         pairs = [(what, [view.run.log.series(key) for view in (one, other)]) for key, what in kinds]
     else:
         pairs = [
-            ("Last mean validation reward", [view.run.log.validation() for view in (one, other)]),
-            ("Mean training reward at the end", [view.reward() for view in (one, other)]),
+            ("Last mean validation reward", [view.validation for view in (one, other)]),
+            ("Mean training reward at the end", [view.reward for view in (one, other)]),
         ]
     for what, series in pairs:
         if all(series):
@@ -233,33 +244,42 @@ def verdict_of(gain: Interval, words: tuple[str, str] = ("improved", "got worse"
 def facts(view: View) -> dict[str, str]:
     """Steps, time, tokens, starts."""
     log = view.run.log
-    found = {"steps": f"{max(log.steps):,}" if log.steps else "0"}
-    seconds = [sum(parts.values()) for parts in view.step_times().values()]
+    total = f" of {view.run.total_steps:,}" if view.run.total_steps else ""
+    found = {"steps": f"{max(log.steps):,}{total}" if log.steps else "0"}
+    seconds = [sum(parts.values()) for parts in view.step_times.values()]
     if seconds:
         found["time in steps"] = duration(sum(seconds))
     tokens = log.series("perf/total_num_tokens") or log.series("train/global_tokens")
     if tokens:
         found["tokens"] = f"{sum(value for _, value in tokens):,.0f}"
-    if validations := len(log.validation()) or len(log.series("val/loss")):
+    if validations := len(view.validation) or len(log.series("val/loss")):
         found["validations"] = str(validations)
     if view.run.starts:
         found["starts"] = str(len(view.run.starts))
+        found["ended"] = view.run.ended(view.run.starts[-1]) or "not recorded"
     return found
 
 
 def figures(view: View) -> dict[str, tuple[float, float, float, float]]:
     """Label → (at the start, at the end, least, most) of everything in FIGURES that was logged."""
     rows = {}
-    if validation := view.run.log.validation():
+    if validation := view.validation:
         values = [value for _, value in validation]
         rows["validation reward"] = (values[0], values[-1], min(values), max(values))
     for key, label in FIGURES.items():
-        series = view.reward() if key == "critic/score/mean" else view.run.log.series(key)
+        if key in SFT_ONLY and not view.run.is_sft:
+            continue
+        series = view.reward if key == "critic/score/mean" else view.run.log.series(key)
         if series:
             values = [value for _, value in series]
             first, last, _ = (values[0], values[-1], 1) if key == "val/loss" else ends(series)
             rows.setdefault(label, (first, last, min(values), max(values)))
     return rows
+
+
+def figure(value: float) -> str:
+    """For a table: three significant digits, and no exponent for what is large."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else number(value)
 
 
 def _log_notes(view: View) -> list[str]:
@@ -272,11 +292,11 @@ def _log_notes(view: View) -> list[str]:
         found.append(f"{key} was no finite number in {times} {steps[0]}: left out.")
     for last, again in log.went_back:
         found.append(f"After step {last} the run went on from step {again}: what was done in between is left out.")
-    if log.steps and not view.run.is_sft and not view.reward() and not log.validation():
+    if log.steps and not view.run.is_sft and not view.reward and not view.validation:
         found.append("No reward was logged.")
     if view.run.is_sft and log.steps and not log.series("perf/throughput"):
         found.append("verl's SFT trainer logs no times: tokens a second are not known, tokens a step are.")
-    if not view.run.is_sft and not view.validations and log.validation():
+    if not view.run.is_sft and not view.validations and view.validation:
         found.append(
             "The answers of the validations were not kept (trainer.validation_data_dir): no intervals, no samples."
         )

@@ -9,38 +9,38 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from page_parts import fill_page, legend_key, text, time_table
-from report_contents import signed_interval, signed_short
+from report_contents import duration, signed_interval, signed_short
 from run_charts import MOST_POINTS, Curve, as_bars, curves, is_log, stacked
 from run_contents import View, facts, headline
 from run_starts import starts_section
 from run_tables import by_name_section, configs_section, figures_section, samples_section
 from training_log import STEP_PARTS
 
-CHARTS: dict[str, tuple[str, ...]] = {
-    "gradient norm": ("actor/grad_norm", "train/grad_norm"),
-    "distance from the reference (KL loss)": ("actor/kl_loss",),
-    "change of the policy in a step (KL)": ("actor/ppo_kl",),
-    "KL between trainer and rollout": ("rollout_corr/kl",),
-    "entropy of the policy": ("actor/entropy",),
-    "share of clipped updates": ("actor/pg_clipfrac",),
-    "answer length, tokens (dashed: longest)": ("response_length/mean", "response_length/max"),
-    "share of answers cut at the limit": ("response_length/clip_ratio",),
-    "prompt length, tokens (dashed: longest)": ("prompt_length/mean", "prompt_length/max"),
-    "turns of a task (dashed: most)": ("num_turns/mean", "num_turns/max"),
-    "tokens a second and device": ("perf/throughput",),
-    "tokens of a step": ("train/global_tokens", "perf/total_num_tokens"),
-    "share of the device's arithmetic (MFU)": ("perf/mfu/actor", "train/mfu"),
-    "learning rate": ("actor/lr", "train/lr"),
+CHARTS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "distance from the reference (KL loss)": (("actor/kl_loss",),),
+    "change of the policy in a step (KL)": (("actor/ppo_kl",),),
+    "KL between trainer and rollout": (("rollout_corr/kl",),),
+    "entropy of the policy": (("actor/entropy",),),
+    "gradient norm": (("actor/grad_norm", "train/grad_norm"),),
+    "share of clipped updates": (("actor/pg_clipfrac",),),
+    "answer length, tokens (dashed: longest)": (("response_length/mean",), ("response_length/max",)),
+    "share of answers cut at the limit": (("response_length/clip_ratio",),),
+    "prompt length, tokens (dashed: longest)": (("prompt_length/mean",), ("prompt_length/max",)),
+    "turns of a task (dashed: most)": (("num_turns/mean",), ("num_turns/max",)),
+    "tokens a second and device": (("perf/throughput",),),
+    "tokens generated a second": (("rollout/throughput",),),
+    "tokens of a step": (("perf/total_num_tokens", "train/global_tokens"),),
+    "share of the device's arithmetic (MFU)": (("perf/mfu/actor", "train/mfu"),),
+    "GPUs busy, %": (("system/gpu_utilization",),),
     "device memory, GB (dashed: reserved)": (
-        "actor/perf/max_memory_allocated_gb",
-        "actor/perf/max_memory_reserved_gb",
-        "perf/max_memory_allocated_gb",
-        "perf/max_memory_reserved_gb",
+        ("actor/perf/max_memory_allocated_gb", "perf/max_memory_allocated_gb"),
+        ("actor/perf/max_memory_reserved_gb", "perf/max_memory_reserved_gb"),
     ),
-    "host memory, GB": ("actor/perf/cpu_memory_used_gb", "perf/cpu_memory_used_gb"),
+    "host memory, GB": (("actor/perf/cpu_memory_used_gb", "perf/cpu_memory_used_gb"),),
+    "learning rate": (("actor/lr", "train/lr"),),
 }
-"""Title → metrics, of GRPO and SFT. Those that end in /max or _reserved_gb are dashed."""
-UNIT = {"response_length/clip_ratio", "actor/pg_clipfrac"}
+"""Title → the metric, and a second one to be dashed: each by its names in GRPO and SFT, of which the first is taken."""
+SHARES = ("share of answers cut at the limit", "share of clipped updates")
 PARTS = [*STEP_PARTS.values(), "other", "validate"]
 """In the order of the CSS classes part0 to part11."""
 STYLE = Path(__file__).with_name("run_report.css")
@@ -113,7 +113,7 @@ def _main_chart(views: Sequence[View]) -> str:
         ]
     else:
         name, what = "Reward", "mean reward"
-        lines = [Curve(view.label, view.style, view.reward(), view.validation()) for view in views]
+        lines = [Curve(view.label, view.style, view.reward, view.validation_marks) for view in views]
     if not any(line.points or line.marks for line in lines):
         return f'<section><h2>{name}</h2><p class="soft">No {what} was logged.</p></section>'
     unit = not views[0].run.is_sft and all(0 <= y <= 1 for line in lines for _, y, *_ in (*line.points, *line.marks))
@@ -132,14 +132,14 @@ def _main_chart(views: Sequence[View]) -> str:
 
 def _training(views: Sequence[View]) -> str:
     minis = []
-    for title, keys in CHARTS.items():
+    for title, metrics in CHARTS.items():
         lines = [
-            Curve(view.label, view.style, series, dashed=key.endswith(("/max", "_reserved_gb")))
+            Curve(view.label, view.style, series, dashed=place > 0)
             for view in views
-            for key in keys
-            if len(series := view.run.log.series(key)) > 1
+            for place, names in enumerate(metrics)
+            if len(series := next(filter(None, map(view.run.log.series, names)), [])) > 1
         ]
-        picture = curves(lines, title, unit_range=bool(UNIT.intersection(keys)))
+        picture = curves(lines, title, unit_range=title in SHARES)
         if picture:
             scale = ", logarithmic" if is_log(lines) else ""
             minis.append(f"<div><h3>{text(title)}{scale}</h3>{picture}</div>")
@@ -151,21 +151,37 @@ def _training(views: Sequence[View]) -> str:
 
 
 def _time(views: Sequence[View]) -> str:
-    blocks = []
+    blocks, means = [], {}
     for view in views:
-        bars = as_bars(view.step_times())
+        times = view.step_times
+        bars = as_bars(times)
         used = [name for name in PARTS if any(bar.parts.get(name) for bar in bars)]
-        wide, narrow = (stacked(bars, PARTS, "seconds of a step", *size) for size in ((1040, 280), (340, 230)))
+        wide, narrow = (stacked(bars, PARTS, "seconds of a step", *size) for size in ((1040, 260), (340, 230)))
         if not wide:
             continue
+        means[view.label] = {name: sum(each.get(name, 0.0) for each in times.values()) / len(times) for name in used}
         named = f"<h3>{text(view.label)}</h3>" if len(views) > 1 else ""
+        each = f" A bar is the mean of about {round(len(times) / len(bars))} steps." if len(bars) < len(times) else ""
         keys = "".join(legend_key(f"part{PARTS.index(name)}", name) for name in used)
-        steps = len(view.step_times())
-        means = {name: sum(each.get(name, 0.0) for each in view.step_times().values()) / steps for name in used}
-        each = f" A bar is the mean of about {round(steps / len(bars))} steps." if len(bars) < steps else ""
         blocks.append(
             f'{named}<p class="soft">Seconds of each step, validation included.{each}</p>'
             f'<div class="legend">{keys}</div><div class="wide">{wide}</div><div class="narrow">{narrow}</div>'
-            + time_table("mean of a step", means)
         )
-    return f"<section><h2>Where time goes</h2>{''.join(blocks)}</section>" if blocks else ""
+    if not blocks:
+        return ""
+    table = time_table("mean of a step", *means.values()) if len(means) == 1 else _two_times(means)
+    return f"<section><h2>Where time goes</h2>{''.join(blocks)}{table}</section>"
+
+
+def _two_times(means: dict[str, dict[str, float]]) -> str:
+    one, other = means.values()
+    rows = {name: (one.get(name, 0.0), other.get(name, 0.0)) for name in PARTS if name in one or name in other}
+    rows["in all"] = (sum(one.values()), sum(other.values()))
+    lines = "".join(
+        f'<tr><td class="name">{name}</td>'
+        + "".join(f'<td class="num">{cell}</td>' for cell in (duration(a), duration(b), f"{signed_short(b - a)} s"))
+        + "</tr>"
+        for name, (a, b) in rows.items()
+    )
+    heads = "".join(f'<th class="num">{text(head)}</th>' for head in (*means, "difference"))
+    return f'<div class="scroll"><table><tr><th>mean of a step</th>{heads}</tr>{lines}</table></div>'

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,10 @@ class Run:
     directory: Path
     log: TrainingLog
     starts: list[dict[str, Any]]
+    """Of the first node, where a run has several."""
+    exits: list[dict[str, Any]]
+    total_steps: int | None
+    """None where no trainer has said it."""
     notes: list[str]
     """What could not be read."""
 
@@ -36,13 +42,21 @@ class Run:
     def name(self) -> str:
         return self.directory.name
 
-    @property
+    @cached_property
     def is_sft(self) -> bool:
         """By what was logged; by the command where nothing was."""
         keys = {key for data in self.log.steps.values() for key in data}
-        if keys & {"train/loss", "val/loss"}:
-            return True
-        return not keys and any("sft_trainer" in str(start.get("command")) for start in self.starts)
+        if keys:
+            return bool(keys & {"train/loss", "val/loss"}) and not any(
+                key.startswith(("actor/", "critic/", "val-")) for key in keys
+            )
+        return any("sft_trainer" in str(start.get("command")) for start in self.starts)
+
+    def ended(self, start: dict[str, Any]) -> str | None:
+        """How a start ended, in words; None where it was not recorded: it still runs, or is older than such records."""
+        number = start.get("start")
+        found = [each for each in self.exits if number is not None and each.get("start") == number]
+        return str(found[-1].get("reason") or f"status {found[-1].get('status')}") if found else None
 
     @property
     def command(self) -> str:
@@ -88,7 +102,8 @@ def read_run(directory: Path) -> Run:
     starts = read_records(directory / "starts.jsonl", notes)
     if not starts:
         notes.append("There is no starts.jsonl: command, versions and commit are not known.")
-    return Run(directory, log, starts, notes)
+    starts = [start for start in starts if not start.get("node")]
+    return Run(directory, log, starts, read_records(directory / "exits.jsonl", notes), _total_steps(directory), notes)
 
 
 def read_records(path: Path, notes: list[str]) -> list[dict[str, Any]]:
@@ -111,6 +126,12 @@ def read_records(path: Path, notes: list[str]) -> list[dict[str, Any]]:
     if unread:
         notes.append(f"{unread} {'line' if unread == 1 else 'lines'} of {path.name} could not be read: left out.")
     return records
+
+
+def _total_steps(directory: Path) -> int | None:
+    path = directory / "total_steps.txt"
+    content = path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else ""
+    return int(content) if re.fullmatch(r"[0-9]{1,12}", content) else None
 
 
 def _is_run(directory: Path) -> bool:

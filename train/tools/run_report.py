@@ -16,11 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from atomic_file import atomic_file
-from chart_frame import number
 from env_adapter import SettingsError
 from env_cli import exit_code
 from report_contents import signed_interval, signed_short
-from run_contents import View, facts, figures, headline, read_view
+from run_contents import View, facts, figure, figures, headline, read_view
 from run_page import make_run_page
 from run_record import find_run
 
@@ -62,7 +61,7 @@ def as_text(views: Sequence[View]) -> str:
                 if len(views) == 1
                 else [table[name][1] if name in table else None for table in tables]
             )
-            cells = ["–" if value is None else number(value) for value in values]
+            cells = ["–" if value is None else figure(value) for value in values]
             lines.append(
                 f"{name:<{longest}}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, wide, strict=True))
             )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chart_frame import number
 from intervals import Interval
 from page_parts import clipped, text
 from report_contents import signed_interval, signed_short
 from run_charts import Curve, curves
 from run_config import differences
-from run_contents import TRAINING_NAME, View, figures
+from run_contents import View, figure, figures
 from run_samples import SHOWN, Answer, best_and_worst, change, same_tasks
 
 MOST_NAMES = 24
@@ -21,7 +20,7 @@ SAMPLE_TEXT = 2500
 
 def by_name_section(views: Sequence[View]) -> str:
     """Each environment and each type of its tasks: pictures, and a table with intervals."""
-    names = sorted({name for view in views for name in view.names()})
+    names = sorted({name for view in views for name in view.by_name})
     if not names:
         return ""
     minis = []
@@ -30,17 +29,17 @@ def by_name_section(views: Sequence[View]) -> str:
             Curve(
                 view.label,
                 view.style,
-                view.run.log.series(f"{TRAINING_NAME}{name}"),
-                [(step, value, None, None) for step, value in view.validation_of(name)],
+                view.by_name[name][0],
+                [(step, value, None, None) for step, value in view.by_name[name][1]],
             )
             for view in views
+            if name in view.by_name
         ]
         minis.append(f"<div><h3>{text(name)}</h3>{curves(lines, f'reward of {name}', unit_range=True)}</div>")
     rows = []
     for name in names:
         for view in views:
-            series = view.validation_of(name)
-            training = view.run.log.series(f"{TRAINING_NAME}{name}")
+            training, series = view.by_name.get(name, ([], []))
             cells = [text(name), text(view.label)] if len(views) > 1 else [text(name)]
             values = [each.reward(name) for each in (view.validations[:1] + view.validations[-1:])]
             logged = [series[0][1], series[-1][1]] if series else [None, None]
@@ -64,11 +63,11 @@ def _reward_cell(interval: Interval | None, logged: float | None) -> str:
 
 
 def _other_metrics(views: Sequence[View]) -> str:
-    found = [view.other_metrics() for view in views]
+    found = [view.other_metrics for view in views]
     rows = []
     for name in sorted({name for each in found for name in each}):
         cells = "".join(
-            f'<td class="num">{number(each[name][0][1])}</td><td class="num">{number(each[name][-1][1])}</td>'
+            f'<td class="num">{figure(each[name][0][1])}</td><td class="num">{figure(each[name][-1][1])}</td>'
             if name in each
             else "<td>–</td><td>–</td>"
             for each in found
@@ -144,10 +143,10 @@ def figures_section(views: Sequence[View]) -> str:
     rows = []
     for name in names:
         if len(views) == 1:
-            values = [number(value) for value in tables[0][name]]
+            values = [figure(value) for value in tables[0][name]]
         else:
             last = [table[name][1] if name in table else None for table in tables]
-            values = ["–" if value is None else number(value) for value in last]
+            values = ["–" if value is None else figure(value) for value in last]
             values.append("–" if None in last else signed_short(last[1] - last[0]))
         rows.append(
             f'<tr><td class="name">{name}</td>' + "".join(f'<td class="num">{each}</td>' for each in values) + "</tr>"
