@@ -12,7 +12,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import fmean, median
 
 from chart_frame import BOTTOM, LEFT, RIGHT, Frame, axis_number, diamond, number, svg
 from report_charts import Series, smooth
@@ -51,12 +51,22 @@ def thinned(points: Series, most: int = MOST_POINTS) -> list[tuple[float, float]
     if count <= most:
         return list(points)
     buckets = max(1, (most - 2) // 2)
-    kept = {0, count - 1}
+    kept, value = {0, count - 1}, [y for _, y in points].__getitem__
     for bucket in range(buckets):
         inside = range(bucket * count // buckets, (bucket + 1) * count // buckets)
-        kept.add(min(inside, key=lambda index: points[index][1]))
-        kept.add(max(inside, key=lambda index: points[index][1]))
+        kept.add(min(inside, key=value))
+        kept.add(max(inside, key=value))
     return [points[index] for index in sorted(kept)]
+
+
+def moving_mean(points: Series) -> list[tuple[float, float]]:
+    """`smooth` over at most WIDEST_MEAN steps; of a long series at evenly spaced steps alone, where it is drawn."""
+    count = len(points)
+    if count <= 2 * MOST_POINTS:
+        return smooth(points, WIDEST_MEAN) if count >= 5 else list(points)
+    half, values = WIDEST_MEAN // 2, [y for _, y in points]
+    places = [round(each * (count - 1) / (MOST_POINTS - 1)) for each in range(MOST_POINTS)]
+    return [(points[place][0], fmean(values[max(0, place - half) : place + half + 1])) for place in places]
 
 
 def curves(
@@ -116,7 +126,7 @@ def _curve(frame: Frame, line: Curve, several: bool) -> list[str]:
     many = len(points) > MOST_DOTS
     if many:
         parts.append(f'<polyline class="{style} noise" points="{frame.path(thinned(points))}"/>')
-    mean = smooth(points, WIDEST_MEAN) if len(points) >= 5 else list(points)
+    mean = moving_mean(points)
     if len(mean) > 1:
         dashes = " dashed" if line.dashed else ""
         parts.append(f'<polyline class="{style} curve{dashes}" points="{frame.path(thinned(mean))}"/>')
@@ -137,8 +147,9 @@ def _marks(frame: Frame, line: Curve, several: bool) -> list[str]:
     marks = list(line.marks)
     if len(marks) > 1:
         parts.append(f'<polyline class="{line_style}" points="{frame.path(thinned([mark[:2] for mark in marks]))}"/>')
-    if len(marks) > MOST_DOTS:
-        kept = {x for x, _ in thinned([mark[:2] for mark in marks], MOST_DOTS)}
+    most = MOST_DOTS if frame.width > 500 else MOST_DOTS // 3
+    if len(marks) > most:
+        kept = {x for x, _ in thinned([mark[:2] for mark in marks], most)}
         marks = [mark for mark in marks if mark[0] in kept]
     name = f"{line.name}, validation" if several else "validation"
     for x, y, low, high in marks:
@@ -147,7 +158,7 @@ def _marks(frame: Frame, line: Curve, several: bool) -> list[str]:
             title += f", 95 % interval {number(low)} to {number(high)}"
             ends = f'x1="{frame.x(x):.1f}" x2="{frame.x(x):.1f}" y1="{frame.y(low):.1f}" y2="{frame.y(high):.1f}"'
             parts.append(f'<line class="{style} reach" {ends}/>')
-        parts.append(diamond(frame.x(x), frame.y(y), title, f"{style} mark", 5))
+        parts.append(diamond(frame.x(x), frame.y(y), title, f"{style} mark", 5 if frame.width > 500 else 3.5))
     return parts
 
 

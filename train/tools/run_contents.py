@@ -114,9 +114,7 @@ class View:
         return found
 
     def _series_like(self, starts: str | tuple[str, ...]) -> dict[str, Series]:
-        steps = sorted(self.run.log.steps.items())
-        keys = dict.fromkeys(key for _, data in steps for key in data if key.startswith(starts))
-        return {key: self.run.log.series(key) for key in keys}
+        return {key: self.run.log.series(key) for key in self.run.keys if key.startswith(starts)}
 
     @cached_property
     def step_times(self) -> dict[int, dict[str, float]]:
@@ -206,7 +204,13 @@ def _difference(one: View, other: View) -> Headline:
         if gain:
             before, after = left.reward(), right.reward()
             what = f"Mean validation reward of {names} at steps {left.step} and {right.step}, over the same tasks"
-            return Headline(what, before.mean, after.mean, gain, verdict_of(gain, ("higher", "lower")))
+            return Headline(
+                what,
+                before.mean,
+                after.mean,
+                gain,
+                verdict_of(gain, (f"{other.label} is higher", f"{other.label} is lower")),
+            )
     if one.run.is_sft or other.run.is_sft:
         kinds = (("val/loss", "Last validation loss"), ("train/loss", "Training loss at the end"))
         pairs = [(what, [view.run.log.series(key) for view in (one, other)]) for key, what in kinds]
@@ -280,6 +284,10 @@ def figures(view: View) -> dict[str, tuple[float, float, float, float]]:
 def figure(value: float) -> str:
     """For a table: three significant digits, and no exponent for what is large."""
     return f"{value:,.0f}" if abs(value) >= 1000 else number(value)
+
+
+def signed_figure(value: float) -> str:
+    return f"{'−' if value < 0 else '+'}{figure(abs(value))}"
 
 
 def _log_notes(view: View) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from page_parts import fill_page, legend_key, text, time_table
-from report_contents import duration, signed_interval, signed_short
+from report_contents import duration, signed, signed_interval, signed_short
 from run_charts import MOST_POINTS, Curve, as_bars, curves, is_log, stacked
 from run_contents import View, facts, headline
 from run_starts import starts_section
@@ -76,7 +76,7 @@ def _headline(views: Sequence[View]) -> str:
     badge = f'<span class="badge {style}">{text(head.verdict)}</span>' if head.verdict else ""
     score = ""
     if head.first is not None and head.last is not None:
-        gain = signed_interval(head.gain) if head.gain else f"{signed_short(head.last - head.first)}"
+        gain = signed_interval(head.gain) if head.gain else signed(head.last - head.first)
         if len(views) == 1:
             first = f'<span class="from">{head.first:.3f}</span><span class="arrow">→</span>'
             sides = f'{first}<span class="to">{head.last:.3f}</span>'
@@ -179,9 +179,15 @@ def _two_times(means: dict[str, dict[str, float]]) -> str:
     rows["in all"] = (sum(one.values()), sum(other.values()))
     lines = "".join(
         f'<tr><td class="name">{name}</td>'
-        + "".join(f'<td class="num">{cell}</td>' for cell in (duration(a), duration(b), f"{signed_short(b - a)} s"))
+        + "".join(
+            f'<td class="num">{cell}</td>' for cell in (duration(a), duration(b), f"{signed_short(round(b - a, 1))} s")
+        )
         + "</tr>"
         for name, (a, b) in rows.items()
     )
     heads = "".join(f'<th class="num">{text(head)}</th>' for head in (*means, "difference"))
     return f'<div class="scroll"><table><tr><th>mean of a step</th>{heads}</tr>{lines}</table></div>'
+
+
+def _more(seconds: float) -> str:
+    return f"{'−' if seconds < 0 else '+'}{duration(abs(seconds))}"

@@ -15,6 +15,7 @@ import json
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,16 @@ class Run:
         return self.directory.name
 
     @cached_property
+    def keys(self) -> set[str]:
+        """Everything that was logged."""
+        return set(chain.from_iterable(self.log.steps.values()))
+
+    @cached_property
     def is_sft(self) -> bool:
         """By what was logged; by the command where nothing was."""
-        keys = {key for data in self.log.steps.values() for key in data}
-        if keys:
-            return bool(keys & {"train/loss", "val/loss"}) and not any(
-                key.startswith(("actor/", "critic/", "val-")) for key in keys
-            )
+        if self.keys:
+            rl = any(key.startswith(("actor/", "critic/", "val-")) for key in self.keys)
+            return bool(self.keys & {"train/loss", "val/loss"}) and not rl
         return any("sft_trainer" in str(start.get("command")) for start in self.starts)
 
     def ended(self, start: dict[str, Any]) -> str | None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from atomic_file import atomic_file
 from env_adapter import SettingsError
 from env_cli import exit_code
-from report_contents import signed_interval, signed_short
+from report_contents import signed, signed_interval
 from run_contents import View, facts, figure, figures, headline, read_view
 from run_page import make_run_page
 from run_record import find_run
@@ -46,7 +46,7 @@ def as_text(views: Sequence[View]) -> str:
         lines += [f"{view.label}: {known}" if len(views) > 1 else known]
     lines += ["", head.what]
     if head.first is not None and head.last is not None:
-        gain = signed_interval(head.gain) if head.gain else signed_short(head.last - head.first)
+        gain = signed_interval(head.gain) if head.gain else signed(head.last - head.first)
         lines.append(f"{head.first:.3f} → {head.last:.3f}  {gain}{f'  {head.verdict}' if head.verdict else ''}")
     tables = [figures(view) for view in views]
     names = list(dict.fromkeys(name for table in tables for name in table))

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from intervals import Interval
 from page_parts import clipped, text
-from report_contents import signed_interval, signed_short
+from report_contents import signed_interval
 from run_charts import Curve, curves
 from run_config import differences
-from run_contents import View, figure, figures
+from run_contents import View, ends, figure, figures, signed_figure
 from run_samples import SHOWN, Answer, best_and_worst, change, same_tasks
 
 MOST_NAMES = 24
@@ -47,10 +47,10 @@ def by_name_section(views: Sequence[View]) -> str:
                 _reward_cell(interval, value) for interval, value in zip(values or [None, None], logged, strict=True)
             ]
             gain = change(view.validations[0], view.validations[-1], name) if len(view.validations) > 1 else None
-            cells += [signed_interval(gain) if gain else "–", f"{training[-1][1]:.3f}" if training else "–"]
+            cells += [signed_interval(gain) if gain else "–", f"{ends(training)[1]:.3f}" if training else "–"]
             rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     heads = ["environment, type", *(["run"] if len(views) > 1 else []), "first validation", "last validation"]
-    table = _table([*heads, "gain, paired by task", "training, last step"], rows)
+    table = _table([*heads, "gain, paired by task", "training, at the end"], rows)
     left_out = f" {len(names) - MOST_NAMES} of them have no picture." if len(names) > MOST_NAMES else ""
     return f"""<section><h2>By environment and type of task</h2><p class="soft">Mean reward.{left_out}</p>
 <div class="minis">{"".join(minis)}</div>{table}{_other_metrics(views)}</section>"""
@@ -147,7 +147,7 @@ def figures_section(views: Sequence[View]) -> str:
         else:
             last = [table[name][1] if name in table else None for table in tables]
             values = ["–" if value is None else figure(value) for value in last]
-            values.append("–" if None in last else signed_short(last[1] - last[0]))
+            values.append("–" if None in last else signed_figure(last[1] - last[0]))
         rows.append(
             f'<tr><td class="name">{name}</td>' + "".join(f'<td class="num">{each}</td>' for each in values) + "</tr>"
         )

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import sys
 from collections.abc import Iterable
@@ -37,6 +36,8 @@ STEP_PARTS = {
     "save_checkpoint": "save checkpoints",
 }
 """verl's timers inside `timing_s/step`, in the order in which they run."""
+LEAST, MOST = -sys.float_info.max, sys.float_info.max
+"""Of a number that is finite; JSON has larger ones."""
 
 
 @dataclass(frozen=True)
@@ -106,21 +107,12 @@ def read_training_log(*paths: Path) -> TrainingLog:
         newest = step
         kept = steps.setdefault(step, {})
         for key, value in data.items():
-            number = _number(value)
-            if math.isfinite(number):
-                kept[sys.intern(key)] = number  # thousands of steps have the same names
-            elif value is None or isinstance(value, float):
+            if isinstance(value, int | float) and LEAST <= value <= MOST:
+                kept[sys.intern(key)] = float(value)  # thousands of steps have the same names
+            elif value is None or isinstance(value, int | float):
                 lost.setdefault(key, []).append(step)
     still = {key: [step for step in found if key not in steps.get(step, {key})] for key, found in lost.items()}
     return TrainingLog(steps, unread, {key: found for key, found in still.items() if found}, went_back)
-
-
-def _number(value: object) -> float:
-    """The value as a number; NaN where it is none, or too large to be one."""
-    try:
-        return float(value) if isinstance(value, int | float) else math.nan
-    except OverflowError:
-        return math.nan
 
 
 def _lines(paths: Iterable[Path]) -> Iterable[bytes]:
