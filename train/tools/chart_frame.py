@@ -6,10 +6,11 @@ svg(760, 300, [*frame.axes("training step"), f'<circle cx="{frame.x(3)}" cy="{fr
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from page_parts import text
 
 LEFT, RIGHT, TOP, BOTTOM = 44, 14, 12, 38
 
@@ -31,13 +32,12 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
 
 def log_ticks(low: float, high: float, about: int = 5) -> list[float]:
     """Powers of ten between low and high, thinned out to `about`; with 2 and 5 between them where they are few."""
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    every = max(1, math.ceil((last - first) / about))
-    powers = [10.0**exponent for exponent in range(first, last + 1, every)]
-    inside = [power for power in powers if low <= power <= high]
-    if len(inside) >= 3:
-        return inside
-    return [power * factor for power in powers for factor in (1, 2, 5) if low <= power * factor <= high]
+    first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
+    powers = [10.0**exponent for exponent in range(first, last + 1)]
+    if len(powers) >= 3:
+        return powers[:: math.ceil(len(powers) / about)]
+    factors = (10.0**exponent * factor for exponent in range(first - 1, last + 1) for factor in (1, 2, 5))
+    return [tick for tick in factors if low <= tick <= high]
 
 
 def number(value: float) -> str:
@@ -102,17 +102,17 @@ def x_axis(width: int, height: int, label: str) -> str:
     y, middle = height - BOTTOM, (LEFT + width - RIGHT) / 2
     return (
         f'<line class="axis" x1="{LEFT}" x2="{width - RIGHT}" y1="{y}" y2="{y}"/>'
-        f'<text x="{middle}" y="{height - 5}" text-anchor="middle">{html.escape(label)}</text>'
+        f'<text x="{middle}" y="{height - 5}" text-anchor="middle">{text(label)}</text>'
     )
 
 
 def diamond(x: float, y: float, title: str, style: str = "validation", size: float = 6) -> str:
     corners = f"{x:.1f},{y - size:.1f} {x + size:.1f},{y:.1f} {x:.1f},{y + size:.1f} {x - size:.1f},{y:.1f}"
-    return f'<polygon class="{style}" points="{corners}"><title>{html.escape(title)}</title></polygon>'
+    return f'<polygon class="{style}" points="{corners}"><title>{text(title)}</title></polygon>'
 
 
 def svg(width: int, height: int, parts: Sequence[str], label: str) -> str:
     return (
         f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
-        f'aria-label="{html.escape(label)}">{"".join(parts)}</svg>'
+        f'aria-label="{text(label)}">{"".join(parts)}</svg>'
     )

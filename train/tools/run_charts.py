@@ -9,12 +9,12 @@ lost; the line through it is a moving mean of all values.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
 
 from chart_frame import BOTTOM, LEFT, RIGHT, Frame, axis_number, diamond, number, svg
+from page_parts import text
 from report_charts import Series, smooth
 
 MOST_POINTS = 240
@@ -122,7 +122,7 @@ def _curve(frame: Frame, line: Curve, several: bool) -> list[str]:
     if not points:
         return []
     name = f"{line.name}, " if several else ""
-    style = html.escape(line.style)
+    style = text(line.style)
     many = len(points) > MOST_DOTS
     if many:
         parts.append(f'<polyline class="{style} noise" points="{frame.path(thinned(points))}"/>')
@@ -134,7 +134,7 @@ def _curve(frame: Frame, line: Curve, several: bool) -> list[str]:
     kind = "place" if many else f"{style} dot"
     what = f"{name}mean around step" if many else f"{name}step"
     for x, y in shown:
-        title = html.escape(f"{what} {number(x)}: {number(y)}")
+        title = text(f"{what} {number(x)}: {number(y)}")
         place = f'cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}"'
         parts.append(f'<circle class="{kind}" {place} r="{6 if many else 2.4}"><title>{title}</title></circle>')
     return parts
@@ -142,7 +142,7 @@ def _curve(frame: Frame, line: Curve, several: bool) -> list[str]:
 
 def _marks(frame: Frame, line: Curve, several: bool) -> list[str]:
     parts = []
-    style = html.escape(line.style) if several else "validation"
+    style = text(line.style) if several else "validation"
     line_style = f"{style} mark-line" if several else "validation-line"
     marks = list(line.marks)
     if len(marks) > 1:
@@ -183,7 +183,7 @@ def stacked(bars: Sequence[Bar], names: Sequence[str], label: str, width: int = 
             if y_low - y_high < 0.05:
                 continue  # nothing that could be seen
             place = f'x="{left + gap / 2:.1f}" y="{y_high:.1f}" width="{right - left - gap:.1f}"'
-            title = html.escape(f"{steps}, {name}: {number(seconds)} s")
+            title = text(f"{steps}, {name}: {number(seconds)} s")
             parts.append(
                 f'<rect class="part{index}" {place} height="{y_low - y_high:.1f}"><title>{title}</title></rect>'
             )

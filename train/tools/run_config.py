@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def run_config(run: Run) -> tuple[Flat, str]:
         return {}, "neither config.yaml nor a command was recorded"
     if copy := _hydras_copy(command):
         return copy, "Hydra's copy of the latest start"
-    config, why = _composed(command.recipe, tuple(command.overrides), command.environment)
+    config, why = _composed(command.recipe, tuple(command.overrides), _items(command.environment))
     return config, why or "composed again from the recorded command, with the recipes of today"
 
 
@@ -88,7 +89,7 @@ def recipe_config(run: Run) -> tuple[Flat, str]:
     needed = set(re.findall(r"\$\{oc\.env:([A-Z_]+)\}", "".join(path.read_text() for path in CONFIG.rglob("*.yaml"))))
     environment = {name: command.environment.get(name, f"<{name}>") for name in needed}
     environment |= {name: command.environment[name] for name in MACHINE if name in command.environment}
-    config, why = _composed(command.recipe, (), environment)
+    config, why = _composed(command.recipe, (), _items(environment))
     return config, why or f"{command.recipe}.yaml"
 
 
@@ -143,7 +144,12 @@ def _hydras_copy(command: Command) -> Flat:
     return {}
 
 
-def _composed(recipe: str, overrides: tuple[str, ...], environment: Mapping[str, str]) -> tuple[Flat, str]:
+def _items(environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(environment.items()))
+
+
+@lru_cache(maxsize=8)
+def _composed(recipe: str, overrides: tuple[str, ...], environment: tuple[tuple[str, str], ...]) -> tuple[Flat, str]:
     """(the config, '') or ({}, why it cannot be had)."""
     sys.path.append(str(SCRIPT_MODULES))
     try:
@@ -154,7 +160,7 @@ def _composed(recipe: str, overrides: tuple[str, ...], environment: Mapping[str,
         sys.path.remove(str(SCRIPT_MODULES))
     from omegaconf import OmegaConf
 
-    with _only(environment):
+    with _only(dict(environment)):
         try:
             config = OmegaConf.to_container(compose_recipe(CONFIG, recipe, list(overrides)))
         except RecipeError as error:

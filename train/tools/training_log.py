@@ -88,7 +88,7 @@ def read_training_log(*paths: Path) -> TrainingLog:
     """The log of a run, from its files in the order of time. Raises SettingsError for one that cannot be opened.
 
     A line that is no record is counted. Of a step that is there twice, as after a resume, the later values hold; and
-    where the steps start again at an earlier one, those after it are forgotten, as the run has forgotten them.
+    where an earlier step is trained again, those after it are forgotten, as the run has forgotten them.
     """
     steps: dict[int, dict[str, float]] = {}
     lost: dict[str, list[int]] = {}
@@ -101,10 +101,11 @@ def read_training_log(*paths: Path) -> TrainingLog:
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             unread += 1
             continue
-        if step < newest:
+        if step < newest and any(not key.startswith("val") for key in data):
             went_back.append((newest, step))
             steps = {each: values for each, values in steps.items() if each <= step}
-        newest = step
+            newest = step
+        newest = max(newest, step)
         kept = steps.setdefault(step, {})
         for key, value in data.items():
             if isinstance(value, int | float) and LEAST <= value <= MOST:
