@@ -32,11 +32,11 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
 
 def log_ticks(low: float, high: float, about: int = 5) -> list[float]:
     """Powers of ten between low and high, thinned out to `about`; with 2 and 5 between them where they are few."""
-    first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
-    powers = [10.0**exponent for exponent in range(first, last + 1)]
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    powers = [power for power in (10.0**exponent for exponent in range(first, last + 1)) if low <= power <= high]
     if len(powers) >= 3:
         return powers[:: math.ceil(len(powers) / about)]
-    factors = (10.0**exponent * factor for exponent in range(first - 1, last + 1) for factor in (1, 2, 5))
+    factors = (10.0**exponent * factor for exponent in range(first, last + 1) for factor in (1, 2, 5))
     return [tick for tick in factors if low <= tick <= high]
 
 
