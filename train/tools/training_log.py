@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 
@@ -51,8 +52,12 @@ class TrainingLog:
     went_back: list[tuple[int, int]] = field(default_factory=list)
     """(last step before, step gone on from) of every resume that did steps again."""
 
+    @cached_property
+    def in_order(self) -> list[tuple[int, dict[str, float]]]:
+        return sorted(self.steps.items())
+
     def series(self, key: str) -> Series:
-        return [(step, data[key]) for step, data in sorted(self.steps.items()) if key in data]
+        return [(step, data[key]) for step, data in self.in_order if key in data]
 
     def reward(self) -> Series:
         """The mean training reward by step, empty where the log has none."""
