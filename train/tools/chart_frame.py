@@ -31,13 +31,14 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
 
 
 def log_ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Powers of ten between low and high, thinned out to `about`; with 2 and 5 between them where they are few."""
+    """Powers of ten between low and high, thinned out to `about`; with others between them where they are few."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     powers = [power for power in (10.0**exponent for exponent in range(first, last + 1)) if low <= power <= high]
     if len(powers) >= 3:
         return powers[:: math.ceil(len(powers) / about)]
-    factors = (10.0**exponent * factor for exponent in range(first, last + 1) for factor in (1, 2, 5))
-    return [tick for tick in factors if low <= tick <= high]
+    factors = (1, 3) if len(powers) == 2 else (1, 2, 5)
+    between = (10.0**exponent * factor for exponent in range(first, last + 1) for factor in factors)
+    return [tick for tick in between if low <= tick <= high]
 
 
 def number(value: float) -> str:
