@@ -12,6 +12,7 @@ from statistics import fmean
 
 import pytest
 
+from run_samples import read_validations
 from test_training_cpu import SMALL, Checkout, Run
 from tiny_player import build_player
 
@@ -101,6 +102,15 @@ def test_the_training_reward_of_each_environment_and_type_is_logged(run: Run) ->
             assert entry["data"][f"training/reward/{env}"] == pytest.approx(fmean(scores))
         assert "training/reward/openspiel/tic_tac_toe" in entry["data"]
     assert max(entry["data"]["training/reward/openspiel"] for entry in run.steps()) > 0
+
+
+def test_the_answers_of_the_validation_are_kept_for_the_report(run: Run) -> None:
+    notes: list[str] = []
+    [validation] = read_validations(run.directory / "validation", notes)
+    assert (validation.step, notes) == (2, [])
+    for env in ("openspiel", "lgc-v2"):
+        assert validation.reward(env).mean == pytest.approx(run.steps()[-1]["data"][f"val-core/{env}/reward/mean@1"])
+    assert "tic_tac_toe" in {answer.group for answer in validation.answers}
 
 
 def test_every_batch_has_the_shares_of_the_mixture(run: Run) -> None:

@@ -18,6 +18,7 @@ SCRIPTS = (
     "merge-sft.sh",
     "merge-two-models.sh",
     "evaluate.sh",
+    "report.sh",
     "swe-bench-batch.sh",
 )
 ECHO = "import json, os, sys\nprint(json.dumps([sys.argv[1:], os.environ.get('VERL_PLATFORM')]))\n"

@@ -5,32 +5,21 @@ svg = line_chart([(1, 0.2), (2, 0.4)], validation=[(2, 0.5)], y_label="mean rewa
 
 from __future__ import annotations
 
-import html
-import math
 from collections.abc import Sequence
 
+from chart_frame import BOTTOM, LEFT, RIGHT, TOP, Frame, diamond, number, svg, ticks, x_axis
+
 Series = Sequence[tuple[float, float]]
-LEFT, RIGHT, TOP, BOTTOM = 44, 14, 12, 38
 
 
-def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers between low and high, roughly `about` of them.
+def smooth(points: Series, widest: int | None = None) -> list[tuple[float, float]]:
+    """A moving mean over a sixth of the points, centred; at the ends it has fewer, so it never overstates a rise.
 
-    >>> ticks(0.0, 1.0)
-    [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    `widest`: the most points of one mean.
     """
-    if not high > low:
-        return [low]
-    rough = (high - low) / about
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [round(index * step, 12) for index in range(first, last + 1)]
-
-
-def smooth(points: Series) -> list[tuple[float, float]]:
-    """A moving mean over a sixth of the points, centred; at the ends it has fewer, so it never overstates a rise."""
     half = max(1, len(points) // 12)
+    if widest:
+        half = min(half, widest // 2)
     values = [y for _, y in points]
     result = []
     for index, (x, _) in enumerate(points):
@@ -56,42 +45,20 @@ def line_chart(
     x_low, x_high = min(x for x, _ in everything), max(x for x, _ in everything)
     if x_low == x_high:
         x_low, x_high = x_low - 1, x_high + 1
-    y_low, y_high = _padded([y for _, y in everything], unit_range)
-    y_ticks = ticks(y_low, y_high, tick_count)
-    x_ticks = [x for x in ticks(x_low, x_high, max(2, width // 110)) if x == int(x)]
-
-    def at(x: float, y: float) -> tuple[float, float]:
-        return (
-            LEFT + (x - x_low) / (x_high - x_low) * (width - LEFT - RIGHT),
-            height - BOTTOM - (y - y_low) / (y_high - y_low) * (height - TOP - BOTTOM),
-        )
-
-    parts = []
-    for y in y_ticks:
-        _, py = at(x_low, y)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{width - RIGHT}" y1="{py:.1f}" y2="{py:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 7}" y="{py + 4:.1f}" text-anchor="end">{number(y)}</text>')
-    for x in x_ticks:
-        px, _ = at(x, y_low)
-        parts.append(f'<text x="{px:.1f}" y="{height - BOTTOM + 17}" text-anchor="middle">{number(x)}</text>')
-    parts.append(_x_axis(width, height, "training step"))
+    frame = Frame((x_low, x_high), _padded([y for _, y in everything], unit_range), width, height)
+    parts = frame.axes("training step", tick_count)
     for x, y in points:
-        px, py = at(x, y)
         title = f"step {number(x)}: {number(y)}"
-        parts.append(f'<circle class="raw" cx="{px:.1f}" cy="{py:.1f}" r="3"><title>{title}</title></circle>')
+        place = f'cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}"'
+        parts.append(f'<circle class="raw" {place} r="3"><title>{title}</title></circle>')
     line = smooth(points) if len(points) >= 5 else points
     if len(line) > 1:
-        path = " ".join("{:.1f},{:.1f}".format(*at(x, y)) for x, y in line)
-        parts.append(f'<polyline class="smoothed" points="{path}"/>')
+        parts.append(f'<polyline class="smoothed" points="{frame.path(line)}"/>')
     if len(validation) > 1:
-        path = " ".join("{:.1f},{:.1f}".format(*at(x, y)) for x, y in validation)
-        parts.append(f'<polyline class="validation-line" points="{path}"/>')
+        parts.append(f'<polyline class="validation-line" points="{frame.path(validation)}"/>')
     for x, y in validation:
-        px, py = at(x, y)
-        title = f"validation at step {number(x)}: {number(y)}"
-        corners = f"{px:.1f},{py - 6:.1f} {px + 6:.1f},{py:.1f} {px:.1f},{py + 6:.1f} {px - 6:.1f},{py:.1f}"
-        parts.append(f'<polygon class="validation" points="{corners}"><title>{title}</title></polygon>')
-    return _svg(width, height, parts, f"{y_label} by training step")
+        parts.append(diamond(frame.x(x), frame.y(y), f"validation at step {number(x)}: {number(y)}"))
+    return svg(width, height, parts, f"{y_label} by training step")
 
 
 def histogram(before: Sequence[float], after: Sequence[float], width: int = 760, height: int = 230) -> str:
@@ -120,8 +87,8 @@ def histogram(before: Sequence[float], after: Sequence[float], width: int = 760,
     for index in range(0, 11, 2):
         x = LEFT + slot * index
         parts.append(f'<text x="{x:.1f}" y="{height - BOTTOM + 17}" text-anchor="middle">{index / 10:.1f}</text>')
-    parts.append(_x_axis(width, height, "reward of a task"))
-    return _svg(width, height, parts, "number of tasks by reward, before and after")
+    parts.append(x_axis(width, height, "reward of a task"))
+    return svg(width, height, parts, "number of tasks by reward, before and after")
 
 
 def whiskers(rows: Sequence[tuple[str, float, float | None, float | None]], width: int = 170) -> str:
@@ -138,14 +105,7 @@ def whiskers(rows: Sequence[tuple[str, float, float | None, float | None]], widt
             parts.append(f'<line class="whisker {name}" x1="{x1:.1f}" x2="{x2:.1f}" y1="{y}" y2="{y}"/>')
         parts.append(f'<circle class="{name}" cx="{6 + scale * mean:.1f}" cy="{y}" r="4.2"/>')
     label = "; ".join(f"{name} {number(mean)}" for name, mean, *_ in rows)
-    return _svg(width, height, parts, label)
-
-
-def number(value: float) -> str:
-    """Short: three significant digits, no exponent where it can be helped."""
-    if value == int(value) and abs(value) < 1e6:
-        return str(int(value))
-    return f"{value:.3g}"
+    return svg(width, height, parts, label)
 
 
 def _padded(values: Sequence[float], unit_range: bool) -> tuple[float, float]:
@@ -153,18 +113,3 @@ def _padded(values: Sequence[float], unit_range: bool) -> tuple[float, float]:
     space = (high - low) * 0.12 or max(abs(high) * 0.1, 0.05)
     low, high = low - space, high + space
     return (max(0.0, low), min(1.0, high)) if unit_range else (low, high)
-
-
-def _x_axis(width: int, height: int, label: str) -> str:
-    y, middle = height - BOTTOM, (LEFT + width - RIGHT) / 2
-    return (
-        f'<line class="axis" x1="{LEFT}" x2="{width - RIGHT}" y1="{y}" y2="{y}"/>'
-        f'<text x="{middle}" y="{height - 5}" text-anchor="middle">{label}</text>'
-    )
-
-
-def _svg(width: int, height: int, parts: Sequence[str], label: str) -> str:
-    return (
-        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
-        f'aria-label="{html.escape(label)}">{"".join(parts)}</svg>'
-    )

@@ -5,20 +5,15 @@
 
 from __future__ import annotations
 
-import html
-import unicodedata
-from pathlib import Path
 from statistics import fmean
-from string import Template
 from typing import Any
 
 from evaluation_results import REWARD, bounds_of, intervals_of
 from intervals import Interval
+from page_parts import clipped, fill_page, legend_key, pairs, text, time_table
 from report_charts import histogram, line_chart, whiskers
 from report_contents import Contents, choose_samples, duration, signed, signed_interval, signed_short
 
-TEMPLATE = Path(__file__).with_name("report_template.html")
-LONGEST_TEXT = 4000
 SMALL_CHARTS = {
     "response_length/mean": "answer length, tokens",
     "actor/entropy": "entropy of the policy",
@@ -42,25 +37,13 @@ def make_page(contents: Contents) -> str:
         _time(contents),
         _settings(contents),
     ]
-    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        title=text(contents.title),
-        columns=str(len(contents.columns()) + 1),
-        subtitle=text(subtitle),
-        body="\n".join(section for section in sections if section),
+    return fill_page(
+        contents.title,
+        subtitle,
+        sections,
         footer="Intervals hold with 95 % confidence. They are t intervals over tasks; gains are paired by task.",
+        columns=len(contents.columns()) + 1,
     )
-
-
-def text(value: object) -> str:
-    """Escaped for HTML; control and direction characters, and what UTF-8 cannot hold, become visible marks."""
-    hidden = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c"
-    shown = "".join(
-        f"⟨U+{ord(char):04X}⟩"
-        if char in hidden or (unicodedata.category(char) in ("Cc", "Cs") and char not in "\n\t")
-        else char
-        for char in str(value).replace("\r\n", "\n")
-    )
-    return html.escape(shown, quote=True)
 
 
 def _headline(contents: Contents) -> str:
@@ -107,15 +90,11 @@ def _table(contents: Contents) -> str:
             f'<td>{_interval_cell(gain, change)}</td><td class="wide-only">{chart}</td></tr>'
         )
     heads = "".join(f"<th>{text(heading)}</th>" for _, heading, _ in columns)
-    legend = "".join(_key(style, name) for style, name, _ in columns)
+    legend = "".join(legend_key(style, name) for style, name, _ in columns)
     return f"""<section><h2>Before and after</h2>
 <div class="legend">{legend}</div><div class="scroll"><table class="compare">
 <tr><th>mean of</th>{heads}<th>gain</th><th class="wide-only">0 … 1</th></tr>
 {"".join(rows)}</table></div></section>"""
-
-
-def _key(style: str, name: str = "") -> str:
-    return f'<span><i style="background:var(--{style})"></i>{text(name or style)}</span>'
 
 
 def _interval_cell(interval: Interval | None, style: Any) -> str:
@@ -155,7 +134,7 @@ def _distribution(contents: Contents) -> str:
     wide, narrow = (histogram(before, after, width, height) for width, height in ((760, 230), (340, 210)))
     return f"""<section><h2>Tasks by reward</h2>
 <p class="soft">{better} tasks got better, {worse} got worse, {len(before) - better - worse} stayed the same.</p>
-<div class="legend">{_key("before")}{_key("after")}</div>
+<div class="legend">{legend_key("before")}{legend_key("after")}</div>
 <div class="wide">{wide}</div><div class="narrow">{narrow}</div></section>"""
 
 
@@ -163,12 +142,12 @@ def _samples(contents: Contents) -> str:
     tasks = []
     for one, other in choose_samples(contents.comparison):
         turns = "".join(
-            f'<div class="turn">{text(message.get("role", ""))}</div><pre>{_clipped(message.get("content", ""))}</pre>'
+            f'<div class="turn">{text(message.get("role", ""))}</div><pre>{clipped(message.get("content", ""))}</pre>'
             for message in one.messages
         )
         answers = "".join(
             f'<div class="{name}"><div class="turn">{name}: score {task.rows[0]["score"]:.3f}</div>'
-            f"<pre>{_clipped(task.rows[0]['response'])}</pre></div>"
+            f"<pre>{clipped(task.rows[0]['response'])}</pre></div>"
             for name, task in (("before", one), ("after", other))
         )
         tasks.append(
@@ -179,30 +158,9 @@ def _samples(contents: Contents) -> str:
 loss. Of several answers to a task the first is shown.</p>{"".join(tasks)}</section>"""
 
 
-def _clipped(value: object) -> str:
-    whole = str(value)
-    if not whole.strip():
-        return f'<span class="cut">{"nothing" if not whole else "white space only"}</span>'
-    if len(whole) <= LONGEST_TEXT:
-        return text(whole)
-    return f'{text(whole[:LONGEST_TEXT])}<span class="cut"> … {len(whole) - LONGEST_TEXT} more characters</span>'
-
-
 def _time(contents: Contents) -> str:
-    blocks = []
-    for heading, seconds in (("phase", contents.phases), ("inside a training step", contents.log.step_seconds())):
-        whole = sum(seconds.values())
-        if whole <= 0:
-            continue
-        rows = "".join(
-            f'<tr><td class="name">{text(name)}</td><td class="num">{duration(each)}</td>'
-            f'<td class="num">{each / whole:.0%}</td><td class="share">'
-            f'<div class="meter"><b style="width:{100 * each / whole:.1f}%"></b></div></td></tr>'
-            for name, each in seconds.items()
-        )
-        blocks.append(
-            f'<table><tr><th>{heading}</th><th class="num">{duration(whole)}</th><th></th><th></th></tr>{rows}</table>'
-        )
+    timed = (("phase", contents.phases), ("inside a training step", contents.log.step_seconds()))
+    blocks = [table for heading, seconds in timed if (table := time_table(heading, seconds))]
     return f"<section><h2>Where time went</h2>{''.join(blocks)}</section>" if blocks else ""
 
 
@@ -216,14 +174,4 @@ def _settings(contents: Contents) -> str:
     command = f"<h2>Do it again</h2><pre>{text(commands)}</pre>" if commands else ""
     state = "" if command else " open"
     return f"""<section>{command}<details{state}><summary>Settings and versions</summary>
-<div class="scroll"><table>{_pairs(settings)}{_pairs(versions)}</table></div></details></section>"""
-
-
-def _pairs(values: dict[str, Any]) -> str:
-    return "".join(
-        f'<tr><td>{text(key)}</td><td class="name">{text(_flat(value))}</td></tr>' for key, value in values.items()
-    )
-
-
-def _flat(value: Any) -> str:
-    return ", ".join(f"{key}={each}" for key, each in value.items()) if isinstance(value, dict) else str(value)
+<div class="scroll"><table>{pairs(settings)}{pairs(versions)}</table></div></details></section>"""
