@@ -58,8 +58,8 @@ def versions(text: str, python: str) -> dict[str, str]:
     return found
 
 
-def locked(python: str) -> dict[str, str]:
-    return versions((ROOT / "requirements-gpu.lock").read_text(), python)
+def locked(python: str, stack: str = "gpu") -> dict[str, str]:
+    return versions((ROOT / f"requirements-{stack}.lock").read_text(), python)
 
 
 def flash_attn() -> str:
@@ -122,3 +122,29 @@ def test_the_lock_resolves(uv: str, python: str) -> None:
 def test_flash_attn_is_there_to_be_compiled() -> None:
     listed = run(sys.executable, "-m", "pip", "index", "versions", "flash-attn", "--pre")
     assert flash_attn() in re.split(r"[,\s]+", listed)
+
+
+def test_the_sglang_image_differs_by_what_runs_the_rollout_alone() -> None:
+    vllm, sglang = locked("3.12"), locked("3.12", "sglang")
+    release = [Requirement(text) for text in metadata.requires("verl") or []]
+    (named,) = {requirement.specifier for requirement in release if requirement.name == "sglang"}
+    assert named.contains(sglang["sglang"])
+    assert "vllm" not in sglang
+    for requirement in wanted():
+        if requirement.name not in ("vllm", "flashinfer-python"):
+            assert requirement.specifier.contains(sglang[canonicalize_name(requirement.name)]), requirement
+    for name in ("torch", "transformers", "ray", "peft", "tensordict"):
+        assert sglang[name] == vllm[name]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_lock_of_the_sglang_image_resolves(uv: str, tmp_path: Path) -> None:
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    override, without = tmp_path / "override.txt", tmp_path / "without-vllm.txt"
+    override.write_text("".join(f"{line}\n" for line in lines if line.startswith("transformers==")))
+    without.write_text("\n".join(line for line in lines if not line.startswith(("vllm==", "flashinfer-python=="))))
+    options = ["--python-platform", "x86_64-manylinux_2_34", "--python-version", "3.12", "--no-python-downloads"]
+    files = ["--override", str(override), "-c", "requirements-sglang.lock", "requirements-sglang.txt", str(without)]
+    resolved = run(uv, "pip", "compile", "--quiet", "--no-annotate", *options, *files)
+    assert versions(resolved, "3.12") == locked("3.12", "sglang")
