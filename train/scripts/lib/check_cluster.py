@@ -14,6 +14,7 @@ import platform
 import socket
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,14 +129,12 @@ def connect(address: str) -> None:
         ) from error
 
 
-def main(settings: dict[str, str]) -> str:
-    """The line that says all is well. Raises ClusterError."""
+def nodes_of(address: str, wanted: int, each: int) -> dict[str, dict]:
+    """The cluster's living nodes, as Ray describes them. Raises ClusterError where they are too few or taken."""
     import ray
-    from ray.exceptions import GetTimeoutError, RayError
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    address, wanted, each = settings["RAY_ADDRESS"], int(settings.get("NNODES", "1")), int(settings["GPU_COUNT"])
-    connect(address)
+    if not ray.is_initialized():
+        connect(address)
     nodes = {
         f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}, {node['NodeID'][:6]})": node
         for node in ray.nodes()
@@ -145,6 +144,25 @@ def main(settings: dict[str, str]) -> str:
     problem = enough(gpus, ray.available_resources().get("GPU", 0.0), wanted, each, address)
     if problem:
         raise ClusterError(problem)
+    return nodes
+
+
+def main(settings: dict[str, str]) -> str:
+    """The line that says all is well. Raises ClusterError."""
+    import ray
+    from ray.exceptions import GetTimeoutError, RayError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    address, wanted, each = settings["RAY_ADDRESS"], int(settings.get("NNODES", "1")), int(settings["GPU_COUNT"])
+    end = time.monotonic() + int(settings.get("RAY_WAIT_S", "0"))
+    while True:
+        try:
+            nodes = nodes_of(address, wanted, each)
+            break
+        except ClusterError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(2)
 
     artifacts = Path(settings["VERITAS_ROOT"]) / "train/artifacts"
     with tempfile.NamedTemporaryFile(prefix=".cluster-", dir=artifacts) as mark:

@@ -21,6 +21,7 @@ choose_cluster() {
         auto | *:[0-9]*) ;;
         *) die "RAY_ADDRESS=$RAY_ADDRESS is not HOST:PORT, auto or local" ;;
     esac
+    [[ -z ${RAY_WAIT_S:-} ]] || whole_number RAY_WAIT_S "$RAY_WAIT_S" 0
     # Ray refuses both when it joins a cluster, and PROFILE=cpu sets them.
     overrides+=(ray_kwargs.ray_init.num_cpus=null ++ray_kwargs.ray_init.num_gpus=null)
     hand_on_environment
@@ -49,5 +50,6 @@ hand_on_environment() {
 # The nodes of the cluster, looked at before anything is started.
 check_cluster() {
     joins_ray_cluster || return 0
+    say "cluster  looking at the nodes of $RAY_ADDRESS …"
     "$VERITAS_PYTHON" "$VERITAS_LIB/check_cluster.py" || exit 2
 }
