@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -167,6 +168,7 @@ def test_an_address_without_a_port_is_refused() -> None:
     [
         ([], "say head, or the HOST:PORT of the head"),
         (["tail"], "tail is neither head nor the HOST:PORT of one"),
+        (["127.0.0.1:9"], "nothing answers at 127.0.0.1:9: start the head first"),
     ],
 )
 def test_ray_node_refuses_what_is_neither_head_nor_address(repo: Checkout, arguments: list[str], message: str) -> None:
@@ -192,5 +194,7 @@ def test_ray_node_starts_ray_with_the_variables_of_env(tmp_path: Path) -> None:
     assert head["env"]["WANDB_API_KEY"] == "0123456789"
     assert "RAY_ADDRESS" not in head["env"]
     assert "--num-cpus=8" not in head["arguments"]
-    node = json.loads(repo.script("train/scripts/ray-node.sh", "10.0.0.1:6400", PROFILE="cpu", **stand_in).stdout)
-    assert {"--address=10.0.0.1:6400", "--num-cpus=8", "--num-gpus=1"} <= set(node["arguments"])
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        address = f"127.0.0.1:{there.getsockname()[1]}"
+        node = json.loads(repo.script("train/scripts/ray-node.sh", address, PROFILE="cpu", **stand_in).stdout)
+    assert {f"--address={address}", "--num-cpus=8", "--num-gpus=1"} <= set(node["arguments"])
