@@ -16,7 +16,7 @@ import pytest
 
 from test_training_cpu import Checkout, Run
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(900)]
 
 
 class Cluster:
