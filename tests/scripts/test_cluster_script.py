@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT / "train/scripts/lib"))
 from check_cluster import ClusterError, Node, connect, enough, faults, look
 from job_environment import VARIABLE, job_config
 
-HERE = Node(python="3.12.3", verl="0.9.1", repository="a", model=True, wandb_key=True, shared=True)
+HERE = Node("3.12.3", verl="0.9.1", repository="a", model=True, modules=["vllm"], wandb_key=True, shared=True)
 SETTINGS = {"VERITAS_ROOT": "/repo", "AGENT_MODEL_PATH": "/model", "WANDB_MODE": "online"}
 STAND_IN_RAY = """
 import json, os, sys
@@ -114,7 +114,7 @@ def test_a_jobs_environment_that_is_not_json_is_refused(repo: Checkout) -> None:
 
 
 def test_a_node_like_this_one_has_no_fault() -> None:
-    assert faults("b", replace(HERE, python="3.12.9"), HERE, SETTINGS) == []
+    assert faults("b", replace(HERE, python="3.12.9", modules=["vllm", "wandb"]), HERE, SETTINGS) == []
     assert faults("b", replace(HERE, wandb_key=False), HERE, {**SETTINGS, "WANDB_MODE": "offline"}) == []
 
 
@@ -126,6 +126,7 @@ def test_a_node_like_this_one_has_no_fault() -> None:
         ({"verl": "0.9.0"}, "b: it has verl 0.9.0, and this machine 0.9.1"),
         ({"repository": None}, "b: /repo is not there"),
         ({"repository": "other"}, "b: /repo is at another state than here"),
+        ({"modules": []}, "b: vllm is not installed there"),
         ({"model": False}, "b: the model /model is not there"),
         ({"wandb_key": False}, "b: it has no WANDB_API_KEY"),
     ],
@@ -154,6 +155,7 @@ def test_a_look_at_this_machine(tmp_path: Path) -> None:
     (tmp_path / "config.json").touch()
     here = Node(**look(str(ROOT), str(tmp_path), str(tmp_path / "config.json")))
     assert here.verl and here.repository and here.model and here.shared
+    assert {"peft", "wandb"} <= set(here.modules)
     elsewhere = Node(**look(str(tmp_path), str(tmp_path / "no model"), str(tmp_path / "no mark")))
     assert elsewhere.repository is None and not elsewhere.model and not elsewhere.shared
 

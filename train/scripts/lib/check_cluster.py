@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CONNECT_S, ANSWER_S = 5, 120
+MODULES = ("vllm", "sglang", "flash_attn", "peft", "wandb", "pyspiel", "reasoning_gym", "minisweagent")
+"""What a run may use on any node, and this machine was just seen to have as far as the run needs it."""
 
 
 class ClusterError(Exception):
@@ -35,12 +37,14 @@ class Node:
     repository: str | None
     """A digest of train/tools and train/config; None: not there."""
     model: bool
+    modules: list[str]
+    """Those of MODULES that are installed there."""
     wandb_key: bool
     shared: bool
     """It sees the file that this machine has just made in train/artifacts."""
 
 
-def look(root: str, model: str, mark: str) -> dict:
+def look(root: str, model: str, mark: str, modules: tuple[str, ...] = MODULES) -> dict:
     """Runs on a node; returns the fields of Node."""
     import hashlib
     import importlib.util
@@ -62,6 +66,7 @@ def look(root: str, model: str, mark: str) -> dict:
         "python": platform.python_version(),
         "verl": version,
         "repository": digest.hexdigest() if files else None,
+        "modules": [name for name in modules if importlib.util.find_spec(name)],
         "model": (Path(model) / "config.json").is_file(),
         "wandb_key": bool(os.environ.get("WANDB_API_KEY")) or (netrc.is_file() and "wandb" in netrc.read_text()),
         "shared": Path(mark).exists(),
@@ -82,6 +87,9 @@ def faults(name: str, node: Node, ours: Node, settings: dict[str, str]) -> list[
         found.append("verl is not installed in the Python that started Ray there: run `make setup` there")
     elif node.verl != ours.verl:
         found.append(f"it has verl {node.verl}, and this machine {ours.verl}: run `make setup` there")
+    missing = sorted(set(ours.modules) - set(node.modules))
+    if missing:
+        found.append(f"{', '.join(missing)} is not installed there, and is here: run `make setup` there")
     if not node.model:
         found.append(f"the model {model} is not there: copy it to the same path, or share its disk")
     if settings.get("WANDB_MODE") == "online" and not node.wandb_key:
