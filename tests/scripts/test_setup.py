@@ -21,7 +21,7 @@ OFFLINE = {
 @pytest.fixture
 def repo(tmp_path: Path) -> Checkout:
     checkout = Checkout(tmp_path)
-    for file in ROOT.glob("requirements*.txt"):
+    for file in ROOT.glob("requirements*"):
         shutil.copy(file, checkout.root)
     return checkout
 
@@ -44,8 +44,21 @@ def test_a_wrong_word_is_refused_before_anything_is_made(
     assert not (repo.root / ".venv").exists()
 
 
+def test_a_missing_compiler_is_named_before_gigabytes_are_fetched(repo: Checkout) -> None:
+    for program in [*Path("/bin").iterdir(), *Path("/usr/bin").iterdir()]:
+        if program.name != "nvcc" and not (repo.bin / program.name).exists():
+            (repo.bin / program.name).symlink_to(program)
+    env = {"STACK": "gpu", "CUDA_HOME": "/nowhere", "PATH": str(repo.bin), **OFFLINE}
+    done = repo.bash("bash train/scripts/setup.sh", **env)
+    assert done.returncode == 1
+    assert "nvcc is missing, which compiles flash-attn" in done.stderr
+    assert not (repo.root / ".venv/setup.log").exists()
+
+
 @pytest.mark.slow
 def test_a_failed_installation_is_not_taken_for_done(repo: Checkout) -> None:
+    (repo.bin / "nvcc").write_text("#!/bin/sh\n")
+    (repo.bin / "nvcc").chmod(0o755)
     done = repo.bash("bash train/scripts/setup.sh", STACK="gpu", **OFFLINE)
     assert done.returncode == 1
     assert "the whole log is .venv/setup.log" in done.stderr

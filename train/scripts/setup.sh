@@ -125,9 +125,20 @@ install_cpu() {
         --no-deps --require-hashes --only-binary :all: -r "$root/requirements-cpu-hashed.txt"
 }
 
+# flash-attn compiles at the very end, after gigabytes of the rest.
+need_nvcc() {
+    command -v nvcc >/dev/null || [[ -x ${CUDA_HOME:-/usr/local/cuda}/bin/nvcc ]] ||
+        fail "nvcc is missing, which compiles flash-attn: install the toolkit of CUDA 13 and set CUDA_HOME," \
+            "or use the container that has it, train/docker_run_verl.sh"
+}
+
 install_gpu() {
-    pip_install "1/2 verl, vLLM and what they need" "$(count "$root/requirements.txt")" -r "$root/requirements.txt"
-    pip_install "2/2 flash-attn (compiled here if no wheel fits: minutes)" 1 --no-build-isolation flash-attn==2.8.3
+    local flash_attn
+    flash_attn=$(grep -oE 'flash-attn==[0-9.]+' "$root/requirements.txt" | tail -n 1)
+    need_nvcc
+    pip_install "1/2 verl, vLLM and what they need" "$(count "$root/requirements-gpu.lock")" \
+        -r "$root/requirements.txt" -c "$root/requirements-gpu.lock"
+    pip_install "2/2 $flash_attn (compiled here if no wheel fits: minutes)" 1 --no-build-isolation "$flash_attn"
 }
 
 main() {
@@ -147,7 +158,7 @@ main() {
     fi
     case $stack in
         cpu) files=("$root/requirements-cpu.txt" "$root/requirements-cpu-hashed.txt") ;;
-        gpu) files=("$root/requirements.txt") ;;
+        gpu) files=("$root/requirements.txt" "$root/requirements-gpu.lock") ;;
         *) fail "STACK=$stack: cpu or gpu" ;;
     esac
     python=$(find_python)

@@ -6,7 +6,7 @@
 #   run_in_group COMMAND…                       # and nothing stays behind
 #
 # machine.sh: GPUs, profile, verl, Ray, disk. grpo.sh: LoRA and back ends. sft.sh: what only SFT has. swe.sh: tasks of
-# software repair. launch.sh: model, run directory, dry run, the run itself.
+# software repair. launch.sh: model, run directory, dry run, the run itself. cluster.sh: GRPO on several machines.
 
 # The environment as it was: a dry run shows what was added.
 declare -A BEFORE=()
@@ -22,6 +22,8 @@ export VERITAS_ROOT
 . "$VERITAS_LIB/launch.sh"
 # shellcheck source=grpo.sh
 . "$VERITAS_LIB/grpo.sh"
+# shellcheck source=cluster.sh
+. "$VERITAS_LIB/cluster.sh"
 # shellcheck source=sft.sh
 . "$VERITAS_LIB/sft.sh"
 # shellcheck source=swe.sh

@@ -154,6 +154,7 @@ train_grpo() {
     name_run "$name" "$VERITAS_ROOT/train/artifacts/RL/checkpoints"
     choose_resume
     choose_model
+    choose_cluster
     overrides+=("${user_overrides[@]}")
     command=("$VERITAS_PYTHON" -m verl.trainer.main_ppo --config-path "$VERITAS_ROOT/train/config"
         --config-name "$recipe" "${overrides[@]}")
@@ -168,6 +169,7 @@ train_grpo() {
     "$need"
     check_recipe "$recipe" "${overrides[@]}" >/dev/null
     fetch_model
+    check_cluster
     lock_run
     record_start "${command[@]}"
     cd "$VERITAS_ROOT" || exit

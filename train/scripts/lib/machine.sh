@@ -47,7 +47,7 @@ choose_profile() {
     if ((found > 0)); then
         default=$found
     elif [[ $PROFILE =~ ^([0-9]+)x ]]; then
-        ((${DRY_RUN:-0})) || die "PROFILE=$PROFILE wants GPUs and nvidia-smi finds none here: unset PROFILE, or set PROFILE=cpu"
+        ((${DRY_RUN:-0})) || joins_ray_cluster || die "PROFILE=$PROFILE wants GPUs and nvidia-smi finds none here: unset PROFILE, or set PROFILE=cpu"
         default=${BASH_REMATCH[1]}
     fi
     export PROFILE GPU_COUNT=${GPU_COUNT:-$((default < most ? default : most))}
