@@ -45,6 +45,7 @@
 #   MASTER_PORT=29500                   a free port of it
 #   VERITAS_PYTHON=                     the Python to use: .venv/bin/python
 #   VERITAS_MIN_FREE_GB=5               a run does not start with less free disk
+#   MEMORY_PLAN=1                       0: a run starts even where the plan of its memory says that it cannot fit
 #
 #   WANDB_API_KEY=                      for Weights & Biases
 #   WANDB_MODE=                         online (with a key), offline (without) or disabled
@@ -84,6 +85,7 @@ command=("${launcher[@]}" -m verl.trainer.sft_trainer --config-path "$VERITAS_RO
 
 if ((DRY_RUN)); then
     SFT_FILES_TO_COME=${#converter[@]} check_recipe sft "${overrides[@]}" | mask_secrets
+    plan_memory --table sft "${overrides[@]}"
     ((${#converter[@]} == 0)) || show_command "${converter[@]}" | mask_secrets
     show_command "${command[@]}" | mask_secrets
     exit
@@ -92,6 +94,7 @@ need_free_disk "${CHECKPOINT_DIR%/*}"
 [[ $PROFILE == cpu* ]] || need_module flashinfer flashinfer-python
 SFT_FILES_TO_COME=${#converter[@]} check_recipe sft "${overrides[@]}" >/dev/null
 fetch_model
+plan_memory sft "${overrides[@]}"
 lock_run
 if ((${#converter[@]})); then
     run_in_group "${converter[@]}"

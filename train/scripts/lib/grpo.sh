@@ -159,6 +159,7 @@ train_grpo() {
         --config-name "$recipe" "${overrides[@]}")
     if ((DRY_RUN)); then
         check_recipe "$recipe" "${overrides[@]}" | mask_secrets
+        plan_memory --table "$recipe" "${overrides[@]}"
         show_command "${command[@]}" | mask_secrets
         return
     fi
@@ -167,6 +168,7 @@ train_grpo() {
     "$need"
     check_recipe "$recipe" "${overrides[@]}" >/dev/null
     fetch_model
+    plan_memory "$recipe" "${overrides[@]}"
     lock_run
     record_start "${command[@]}"
     cd "$VERITAS_ROOT" || exit
