@@ -85,9 +85,9 @@ command=("${launcher[@]}" -m verl.trainer.sft_trainer --config-path "$VERITAS_RO
 
 if ((DRY_RUN)); then
     SFT_FILES_TO_COME=${#converter[@]} check_recipe sft "${overrides[@]}" | mask_secrets
-    plan_memory --table sft "${overrides[@]}"
     ((${#converter[@]} == 0)) || show_command "${converter[@]}" | mask_secrets
     show_command "${command[@]}" | mask_secrets
+    plan_memory --table sft "${overrides[@]}"
     exit
 fi
 need_free_disk "${CHECKPOINT_DIR%/*}"

@@ -1,7 +1,7 @@
 """Whether a run fits into memory, before anything is loaded: one line, and a refusal of what certainly does not.
 
     python train/tools/memory_plan.py train/config openspiel trainer.total_training_steps=10
-    memory   about 29 of 80 GB a GPU at the peak (update), 39 of 126 GB of RAM; ±20 %
+    memory   about 48 of 80 GB a GPU at the peak (rollout), 33 of 126 GB of RAM; ±20 %
 
 The recipe is composed as for train/scripts/lib/check_recipe.py, from the same variables. All parts are on stderr with
 --table. Exit status 2, and proposals that were planned again, where it cannot fit; MEMORY_PLAN=0 says so and starts it.
@@ -77,7 +77,8 @@ def table(plan) -> str:
         lines += [f"    {name:<26} {size / GIB:7.1f}" for name, size in phase.parts.items() if size >= 0.05 * GIB]
     if plan.engine and plan.phases:
         engine = plan.engine
-        sizes = f"weights {engine.weights / GIB:.1f}, work {engine.working / GIB:.1f}, cache {engine.cache / GIB:.1f}"
+        cache = max(0.0, engine.cache) / GIB
+        sizes = f"weights {engine.weights / GIB:.1f}, work {engine.working / GIB:.1f}, cache {cache:.1f}"
         room = f"{engine.sequences} rows of {engine.row} tokens at once"
         lines.append(f"  the engine's {engine.budget / GIB:.1f} GB: {sizes}, for {room}")
     return "\n".join(lines)
@@ -117,8 +118,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("recipe")
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--table", action="store_true", help="all parts, on stderr")
-    parser.add_argument("--gpu-gb", default="", help="memory of the smallest GPU; default: what PROFILE is made for")
-    parser.add_argument("--ram-gb", type=float, help="default: this machine's, or its control group's")
+    parser.add_argument(
+        "--gpu-gb", default="", help="memory of the smallest GPU here; without it, what PROFILE is made for"
+    )
+    parser.add_argument(
+        "--ram-gb", type=float, help="default: this machine's or its control group's, if it has the GPUs"
+    )
     options = parser.parse_args(arguments)
     sys.path.append(str(LIBRARY))
     recipe = Composed(options.config_dir, options.recipe, options.overrides)
@@ -133,8 +138,10 @@ def main(arguments: list[str] | None = None) -> int:
         say(f"memory   not planned: {error}")
         return 0
     profile = os.environ.get("PROFILE", "")
-    gpu = 0.0 if config.trainer.device == "cpu" else gpu_memory(options.gpu_gb, profile)
-    ram = options.ram_gb * GIB if options.ram_gb else ram_limit()
+    cpu = config.trainer.device == "cpu"
+    gpu = 0.0 if cpu else gpu_memory(options.gpu_gb, profile)
+    elsewhere = not (cpu or options.gpu_gb or options.ram_gb)  # a dry run for another machine
+    ram = 0.0 if elsewhere else options.ram_gb * GIB if options.ram_gb else ram_limit()
     refuse = os.environ.get("MEMORY_PLAN", "1") != "0"
     return judge(recipe, shape, Machine(gpu, ram), parts=options.table, refuse=refuse)
 

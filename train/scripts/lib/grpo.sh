@@ -159,8 +159,8 @@ train_grpo() {
         --config-name "$recipe" "${overrides[@]}")
     if ((DRY_RUN)); then
         check_recipe "$recipe" "${overrides[@]}" | mask_secrets
-        plan_memory --table "$recipe" "${overrides[@]}"
         show_command "${command[@]}" | mask_secrets
+        plan_memory --table "$recipe" "${overrides[@]}"
         return
     fi
     refuse_to_join_ray

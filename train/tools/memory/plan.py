@@ -20,8 +20,10 @@ ERROR = 0.20
 """Share by which a measured peak may differ from the plan: benchmarks/memory_plan.py, held by a test."""
 TIGHT = 0.9
 """A plan above this share of the memory is worth a word."""
-PROCESS = 0.75 * GIB
-"""A Python process with torch, Ray and their like, resident."""
+PROCESS = 0.85 * GIB
+"""A Python process with torch, vLLM, Ray and their like, resident."""
+WORKER = 0.5 * GIB
+"""One of many alike, which share what they have mapped."""
 RANK = 1.5 * GIB
 """The same of a rank of the trainer, with CUDA's libraries."""
 NCCL = 0.5 * GIB
@@ -157,7 +159,7 @@ def _beside_gpus(shape: Shape, settings: Settings, everything: dict[str, float])
     ranks, rollout = settings.gpus, settings.rollout
     loaders = ranks if shape.tied else max(1, ranks // settings.shards)
     parts = {
-        "processes": settings.processes * PROCESS + ranks * RANK,
+        "processes": settings.processes * PROCESS + settings.workers * WORKER + ranks * RANK,
         "object store": RAY if rollout else 0.0,
         # FSDP keeps a reference model in RAM: CPUOffload is forced
         "reference model": settings.width * shape.parameters / settings.shards * ranks if settings.reference else 0.0,
@@ -186,7 +188,8 @@ def _without_gpu(
 ) -> Phase:
     """Everything is in RAM at once: the rollout engine never sleeps there."""
     work = max(update, infer, key=lambda parts: sum(parts.values()))
-    parts = {**everything, **work, "processes": (settings.processes + settings.gpus) * PROCESS}
+    processes = (settings.processes + settings.gpus) * PROCESS + settings.workers * WORKER
+    parts = {**everything, **work, "processes": processes}
     if engine:
         parts |= {"rollout engine": engine.weights, "cache": settings.cache_gib * GIB, "object store": RAY}
     if settings.reference:

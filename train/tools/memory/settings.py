@@ -99,7 +99,9 @@ class Settings:
     """fsdp2's offload_policy: weights, gradients and optimizer live in host RAM."""
     rollout: Rollout | None
     processes: int
-    """Python processes on a node beside the ranks."""
+    """Large Python processes on a node beside the ranks."""
+    workers: int
+    """Small ones, of which many are alike: agent loops, rewards, storage."""
     cache_gib: float
     """CPU: VLLM_CPU_KVCACHE_SPACE."""
 
@@ -200,10 +202,8 @@ def _grpo(config: DictConfig, environment: Mapping[str, str]) -> Settings:
             merged=bool(model.lora.merge),
             layered=bool(rollout.layered_summon),
         ),
-        # script, Ray, task runner; for each engine a server and its workers; loops, rewards, storage
-        processes=3
-        + engines * (1 + parallel)
-        + rollout.agent.num_workers
+        processes=3 + engines * (1 + parallel),  # script, Ray, task runner; for each engine a server and its workers
+        workers=rollout.agent.num_workers
         + config.reward.num_workers
         + (OmegaConf.select(config, "transfer_queue.backend.SimpleStorage.num_data_storage_units") or 1),
         cache_gib=float(environment.get("VLLM_CPU_KVCACHE_SPACE") or 1),
@@ -233,6 +233,7 @@ def _sft(config: DictConfig) -> Settings:
         reference=False,
         rollout=None,
         processes=1,
+        workers=0,
         cache_gib=0.0,
     )
 
