@@ -162,12 +162,14 @@ def stored_tensors(directory: Path) -> dict[str, tuple[int, ...]]:
 def built_tensors(directory: Path) -> dict[str, tuple[int, ...]]:
     """The same of the model that transformers builds on the meta device. Raises ShapeError."""
     import torch
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
         config = AutoConfig.from_pretrained(directory)
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
-    except (ValueError, KeyError, OSError, ImportError) as error:
-        raise ShapeError(f"transformers does not know {directory}/config.json: {str(error).splitlines()[0]}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, ImportError, StrictDataclassError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ShapeError(f"transformers cannot build {directory}/config.json: {reason[:200]}") from error
     return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
