@@ -46,6 +46,7 @@
 #   VERITAS_PYTHON=                     the Python to use: .venv/bin/python
 #   VERITAS_MIN_FREE_GB=5               a run does not start with less free disk
 #   DOCTOR=1                            0: start without the doctor's quick checks (train/scripts/doctor.sh)
+#   MEMORY_PLAN=1                       0: a run starts even where the plan of its memory says that it cannot fit
 #
 #   WANDB_API_KEY=                      for Weights & Biases
 #   WANDB_MODE=                         online (with a key), offline (without) or disabled
@@ -87,6 +88,7 @@ if ((DRY_RUN)); then
     SFT_FILES_TO_COME=${#converter[@]} check_recipe sft "${overrides[@]}" | mask_secrets
     ((${#converter[@]} == 0)) || show_command "${converter[@]}" | mask_secrets
     show_command "${command[@]}" | mask_secrets
+    plan_memory --table sft "${overrides[@]}"
     exit
 fi
 need_free_disk "${CHECKPOINT_DIR%/*}"
@@ -94,6 +96,7 @@ ask_doctor sft
 [[ $PROFILE == cpu* ]] || need_module flashinfer flashinfer-python
 SFT_FILES_TO_COME=${#converter[@]} check_recipe sft "${overrides[@]}" >/dev/null
 fetch_model
+plan_memory sft "${overrides[@]}"
 lock_run
 if ((${#converter[@]})); then
     run_in_group "${converter[@]}"

@@ -161,6 +161,7 @@ train_grpo() {
     if ((DRY_RUN)); then
         check_recipe "$recipe" "${overrides[@]}" | mask_secrets
         show_command "${command[@]}" | mask_secrets
+        plan_memory --table "$recipe" "${overrides[@]}"
         return
     fi
     refuse_to_join_ray
@@ -170,6 +171,7 @@ train_grpo() {
     check_recipe "$recipe" "${overrides[@]}" >/dev/null
     fetch_model
     check_cluster
+    plan_memory "$recipe" "${overrides[@]}"
     lock_run
     record_start "${command[@]}"
     cd "$VERITAS_ROOT" || exit

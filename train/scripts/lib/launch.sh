@@ -6,6 +6,7 @@ choose_model() {
     [[ $PROFILE != cpu* ]] || : "${AGENT_MODEL_REPO_ID:=train/models/SmolLM2-135M-Instruct}"
     [[ -n ${AGENT_MODEL_REPO_ID:-} ]] ||
         die 'AGENT_MODEL_REPO_ID is not set: name a model of the hub (Qwen/Qwen3-4B) or a local directory'
+    one_of MEMORY_PLAN "${MEMORY_PLAN:-1}" 0 1
     local how=--locate
     ((${DRY_RUN:-0})) && how=--plan
     AGENT_MODEL_PATH=$("$VERITAS_PYTHON" "$VERITAS_TOOLS/fetch_model.py" "$AGENT_MODEL_REPO_ID" "$how") || exit
@@ -87,6 +88,16 @@ lock_run() {
 # check_recipe NAME OVERRIDE…: compose it as verl will, and let the environment check its settings. Prints the config.
 check_recipe() {
     "$VERITAS_PYTHON" "$VERITAS_LIB/check_recipe.py" "$VERITAS_ROOT/train/config" "$@" || exit 2
+}
+
+# plan_memory [--table] NAME OVERRIDE…: says what a run will want, and refuses what cannot fit (MEMORY_PLAN=0 does not).
+plan_memory() {
+    local gpu=''
+    local -a table=()
+    [[ $1 != --table ]] || { table=(--table) && shift; }
+    [[ $PROFILE == cpu* ]] || gpu=$(gpu_memories | sort -n | sed -n 1p)
+    "$VERITAS_PYTHON" "$VERITAS_TOOLS/memory_plan.py" "${table[@]}" "--gpu-gb=$gpu" -- "$VERITAS_ROOT/train/config" "$@" ||
+        [[ ${MEMORY_PLAN:-1} == 0 ]] || exit 2
 }
 
 # The environment that this script made or that .env.example names, then the command: text to paste into a shell.
