@@ -72,6 +72,7 @@ def test_sft_that_cannot_fit_is_refused_too(repo: Checkout) -> None:
     assert "the trainer was started" not in refused.stdout
 
 
+@pytest.mark.slow
 def test_a_dry_run_shows_every_part_and_leaves_the_config_as_yaml(repo: Checkout) -> None:
     result = repo.trainer("tic_tac_toe", **model(repo, DIMENSIONS), DRY_RUN="1")
     assert config_of(result)["actor_rollout_ref"]["rollout"]["name"] == "vllm"

@@ -19,6 +19,8 @@ from memory.settings import Settings
 from memory.shape import Shape
 
 MOST = 3
+SMALLEST = 100_000_000
+"""Parameters: nobody would look for a smaller model for this."""
 GPUS = (2, 4, 8)
 
 
@@ -203,6 +205,8 @@ def _needed(changes: list[Change], fits: Callable[[Sequence[Change]], bool]) -> 
 def _smaller(shape: Shape, settings: Settings, machine: Machine) -> str | None:
     for power in range(1, 25):
         small = shape.scaled(0.8**power)
+        if small.parameters < SMALLEST:
+            return None
         if not make_plan(small, settings, machine).problems:
             return f"a model of at most about {small.parameters / 1e9:.1f} B parameters"
     return None
