@@ -393,6 +393,8 @@ def test_no_secret_is_ever_shown(cpu: Patient, arguments: list[str]) -> None:
 def test_help_and_a_wrong_option(cpu: Patient) -> None:
     status, output, _ = cpu.run("--help", VERITAS_PYTHON="/no/python")
     assert status == 0 and "bash train/scripts/doctor.sh --json" in output
+    sourced = cpu.repo.bash('. train/scripts/doctor.sh --quick; echo "status $?"', VERITAS_PYTHON="/no/python")
+    assert sourced.stdout == "status 1\n" and "/no/python" in sourced.stderr, "the user's shell goes on"
     status, _, errors = cpu.run("--qiuck")
     assert status == 2 and "--qiuck" in errors
 
