@@ -109,6 +109,17 @@ def test_what_another_kind_of_run_needs_is_not_missed(gpu: Patient) -> None:
     assert gpu.findings("--quick", "--for", "sft") == []
 
 
+def test_sglang_stands_in_place_of_vllm(gpu: Patient) -> None:
+    gpu.stack.remove("vllm")
+    shutil.rmtree(gpu.stack.packages / "vllm")
+    gpu.stack.install("flashinfer-python", "0.1")
+    gpu.stack.module("sglang", "")
+    said = only(gpu.findings("--quick", "--for", "grpo", ROLLOUT_BACKEND="sglang"), "packages")
+    assert "missing: sglang==" in said and "vllm" not in said
+    gpu.stack.install("sglang", said.partition("sglang==")[2].partition(":")[0])
+    assert gpu.findings("--for", "grpo", ROLLOUT_BACKEND="sglang") == []
+
+
 def test_a_missing_verl_is_named(cpu: Patient) -> None:
     cpu.stack.remove("verl")
     assert only(cpu.findings(), "verl") == f"verl is not installed in {cpu.stack.python}: run `make setup`"
@@ -393,6 +404,8 @@ def test_no_secret_is_ever_shown(cpu: Patient, arguments: list[str]) -> None:
 def test_help_and_a_wrong_option(cpu: Patient) -> None:
     status, output, _ = cpu.run("--help", VERITAS_PYTHON="/no/python")
     assert status == 0 and "bash train/scripts/doctor.sh --json" in output
+    sourced = cpu.repo.bash('. train/scripts/doctor.sh --quick; echo "status $?"', VERITAS_PYTHON="/no/python")
+    assert sourced.stdout == "status 1\n" and "/no/python" in sourced.stderr, "the user's shell goes on"
     status, _, errors = cpu.run("--qiuck")
     assert status == 2 and "--qiuck" in errors
 

@@ -10,6 +10,11 @@
 # /dev/shm, RAM, disk, Ray, ports, the model hub, tokens (which are never shown), Weights & Biases and sandboxes.
 # Nothing is installed or downloaded. Exit status: 0 where nothing fails, 1 where something does, 2 for a wrong option.
 # --seconds N: the longest that a package may take to be imported (60).
+if [[ ${BASH_SOURCE[0]} != "$0" ]]; then # sourced
+    # shellcheck source=lib/common.sh
+    (. "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh" && run_sourced "${BASH_SOURCE[0]}" "$@")
+    return
+fi
 set -euo pipefail
 # shellcheck source=lib/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"

