@@ -10,8 +10,10 @@
 
 verl 0.9.1 logs the reward of a whole batch alone (`critic/score/mean`); what its replay buffer returns beside a batch
 is logged as well, and a class of one's own can be set for it. Such a class is given no group filter, so
-`algorithm.filter_groups` would be ignored: check_recipe.py refuses it. verl looks every 2 seconds whether the answers of
-a step are finished and has no setting for it; here it is `poll_seconds`.
+`algorithm.filter_groups` would be ignored: check_recipe.py refuses it.
+
+verl looks every 2 seconds whether the answers of a step are finished, and has no setting for it: here it is
+`poll_seconds`.
 """
 
 from __future__ import annotations
