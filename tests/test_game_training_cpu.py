@@ -61,7 +61,6 @@ def trained(player: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             "PYTHONPATH": str(TESTS),
         }
         run.witness = directory / "witness"
-        run.all_steps = []
         for steps in (2, 3):
             process = run.start(
                 *OVERRIDES,
@@ -69,7 +68,7 @@ def trained(player: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
                 f"actor_rollout_ref.rollout.agent.agent_loop_config_path='{loops}'",
             )
             assert process.wait(420) == 0, run.tail()
-            run.all_steps += run.steps()
+            run.all_steps = run.steps()
             assert run.processes() == [], "nothing is left behind"
         yield run
         for process in run.processes():

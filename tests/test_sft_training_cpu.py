@@ -85,13 +85,10 @@ class SFTRun:
 
     def metrics(self, key: str) -> dict[int, Any]:
         """Step → value, of all starts of the run."""
-        found = {}
-        for file in sorted(self.directory.glob("metrics*.jsonl"), reverse=True):
-            for line in file.read_text().splitlines():
-                entry = json.loads(line)
-                if key in entry["data"]:
-                    found[entry["step"]] = entry["data"][key]
-        return dict(sorted(found.items()))
+        entries = [json.loads(line) for line in (self.directory / "metrics.jsonl").read_text().splitlines()]
+        steps = [entry["step"] for entry in entries]
+        assert steps == sorted(set(steps))
+        return {entry["step"]: entry["data"][key] for entry in entries if key in entry["data"]}
 
     def processes(self) -> list[psutil.Process]:
         found = []
@@ -188,8 +185,11 @@ def test_a_killed_run_goes_on_with_the_same_data_to_the_same_step(whole: SFTRun,
     assert resumed.metrics("train/global_tokens") == whole.metrics("train/global_tokens")
     assert f"resume   from step {resumed.killed_after}" in resumed.log.read_text()
     assert list(resumed.metrics("val/loss"))[-1] == 2 * STEPS_AN_EPOCH
-    starts = (resumed.directory / "starts.jsonl").read_text().splitlines()
-    assert len(starts) == 2
+    starts = [json.loads(line) for line in (resumed.directory / "starts.jsonl").read_text().splitlines()]
+    assert [start["resumed_from"] for start in starts] == [0, resumed.killed_after]
+    assert len({start["wandb_run_id"] for start in starts}) == 1
+    assert list(resumed.metrics("train/learning_rate")) == list(range(1, 2 * STEPS_AN_EPOCH + 1))
+    assert (resumed.directory / "total_steps.txt").read_text() == f"{2 * STEPS_AN_EPOCH}\n"
 
 
 def test_a_resumed_run_learns_what_an_uninterrupted_one_does(whole: SFTRun, resumed: SFTRun) -> None:

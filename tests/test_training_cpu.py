@@ -35,6 +35,7 @@ SMALL = (
     "trainer.save_freq=1",
     "trainer.max_actor_ckpt_to_keep=1",
 )
+SECRET = "hf_plantedSECRET"
 LEGAL = "+data.custom_cls.config.adapter_config.reward_mode=legal"
 
 
@@ -52,6 +53,8 @@ class Run:
             "WANDB_EXP": name,
             "VERITAS_MIN_FREE_GB": "1",
             "SUPERVISE_GRACE_S": "10",
+            "HF_TOKEN": SECRET,
+            "WANDB_TAGS": "tiny,test",
         }
         self.log = checkout.root / f"{name}.log"
 
@@ -119,10 +122,12 @@ def lora_run(checkout: Checkout, tiny: Path) -> Run:
     process = run.start("trainer.total_training_steps=4")
     run.wait_for((run.directory / "global_step_2").exists, process)
     run.wait_for(lambda: (run.directory / "latest_checkpointed_iteration.txt").read_text() >= "2", process)
+    run.command_lines = [" ".join(process.cmdline()) for process in run.processes()]
     run.trainer().kill()
     assert process.wait(60) != 0
     assert run.processes() == []
     run.killed_after = int((run.directory / "latest_checkpointed_iteration.txt").read_text())
+    run.first_log = run.log.read_text(errors="replace")
     process = run.start("trainer.total_training_steps=4")
     assert process.wait(600) == 0, run.tail()
     return run
@@ -130,12 +135,54 @@ def lora_run(checkout: Checkout, tiny: Path) -> Run:
 
 def test_a_killed_run_resumes_at_its_last_checkpoint_and_ends_at_the_last_step(lora_run: Run) -> None:
     assert 2 <= lora_run.killed_after < 4
-    assert [entry["step"] for entry in lora_run.steps()] == list(range(lora_run.killed_after + 1, 5))
+    steps = [entry["step"] for entry in lora_run.steps()]
+    # Each once and in order; verl logs a step after its checkpoint, and may have been killed in between.
+    assert steps == sorted(set(steps)) and set(range(1, 5)) - set(steps) <= {lora_run.killed_after}
     assert (lora_run.directory / "latest_checkpointed_iteration.txt").read_text() == "4"
     assert f"from step {lora_run.killed_after}" in lora_run.log.read_text()
     starts = [json.loads(line) for line in (lora_run.directory / "starts.jsonl").read_text().splitlines()]
-    assert len(starts) == 2
+    assert [start["resumed_from"] for start in starts] == [0, lora_run.killed_after]
+    exits = [json.loads(line) for line in (lora_run.directory / "exits.jsonl").read_text().splitlines()]
+    assert [(end["status"], end["reason"], end["step"]) for end in exits[1:]] == [(0, "finished", 4)]
+    assert exits[0]["status"] != 0
     assert lora_run.processes() == []
+
+
+def test_the_checkpoints_of_both_starts_are_counted_together(lora_run: Run) -> None:
+    assert [path.name for path in lora_run.directory.glob("global_step_*")] == ["global_step_4"]
+
+
+def test_a_killed_run_goes_on_in_the_same_run_at_weights_and_biases(lora_run: Run) -> None:
+    ids = {json.loads(line)["wandb_run_id"] for line in (lora_run.directory / "starts.jsonl").read_text().splitlines()}
+    assert len(ids) == 1
+    folders = list((lora_run.checkout.root / "train/artifacts/wandb/wandb").glob(f"offline-run-*-{ids.pop()}"))
+    assert len(folders) == 2
+
+
+def test_the_metrics_have_their_documented_names(lora_run: Run) -> None:
+    names = {"train/reward", "train/loss", "train/kl_loss", "train/learning_rate", "train/grad_norm"}
+    names |= {"rollout/throughput", "rollout/response_length", "train/step_seconds"}
+    for entry in lora_run.steps():
+        assert names <= set(entry["data"])
+        assert "system/gpu_utilization" not in entry["data"]
+
+
+def test_the_list_of_runs_has_it(lora_run: Run) -> None:
+    listed = lora_run.checkout.script("train/scripts/runs.sh", "--json")
+    (run,) = (run for run in json.loads(listed.stdout) if run["name"] == lora_run.name)
+    assert (run["state"], run["step"], run["total"], run["kind"]) == ("finished", 4, 4, "GRPO")
+    assert run["value"] == lora_run.steps()[-1]["data"]["critic/score/mean"]
+
+
+def test_a_secret_is_nowhere(lora_run: Run) -> None:
+    assert len(lora_run.command_lines) > 4
+    texts = [lora_run.first_log, lora_run.log.read_text(errors="replace"), *lora_run.command_lines]
+    folders = [lora_run.checkout.root / "train/artifacts", lora_run.checkout.root / "train/outputs"]
+    folders.append(Path(lora_run.checkout.env["RAY_TMPDIR"]))
+    written = [path for folder in folders for path in folder.rglob("*") if path.is_file() and path.suffix != ".pt"]
+    assert len(written) > 20
+    assert not [text[:200] for text in texts if SECRET in text]
+    assert not [path for path in written if SECRET.encode() in path.read_bytes()]
 
 
 def test_the_rollout_has_the_trainers_weights(lora_run: Run) -> None:

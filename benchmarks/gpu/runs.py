@@ -23,8 +23,8 @@ from pathlib import Path
 from measurements import MEASUREMENTS, Measurement
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "train/scripts/lib")]
-from record_start import git, installed_versions  # noqa: E402
+sys.path[:0] = [str(ROOT / "train/tools")]
+from ledger.records import git, installed_versions  # noqa: E402
 
 KEPT = (
     "actor/",

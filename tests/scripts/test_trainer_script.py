@@ -18,7 +18,7 @@ from script_runner import TRAINER, Checkout, alive, config_of, environment_of, e
 
 SECRET = "hf_plantedSECRET'$x"
 DRY = {"DRY_RUN": "1"}
-CPU_VARIABLES = ("VERL_PLATFORM", "VERL_USE_EXTERNAL_MODULES", "OMP_WAIT_POLICY", "VLLM_CPU_KVCACHE_SPACE")
+CPU_VARIABLES = ("VERL_PLATFORM", "OMP_WAIT_POLICY", "VLLM_CPU_KVCACHE_SPACE")
 
 
 @pytest.fixture
@@ -55,6 +55,7 @@ def repo(tmp_path: Path) -> Checkout:
         ("LORA_ADAPTER_PATH=/tmp", "adapter_config.json"),
         ("WANDB_MODE=on", "online or offline or disabled"),
         ("WANDB_MODE=online", "WANDB_API_KEY"),
+        ("TRACKERS=wandb,mlflow", "wandb or trackio or tensorboard"),
         ("WANDB_EXP=../escape", "letters, digits"),
         ("WANDB_EXP=a b", "letters, digits"),
         ("RESUME=maybe", "auto, never"),
@@ -281,6 +282,8 @@ def test_the_profile_is_found_from_the_gpus(
     environment = environment_of(result)
     assert (environment["PROFILE"], environment["GPU_COUNT"]) == (profile, count)
     assert all((name in environment) == (profile == "cpu") for name in CPU_VARIABLES)
+    modules = environment["VERL_USE_EXTERNAL_MODULES"]
+    assert modules == ("cpu_platform,run_tracking" if profile == "cpu" else "run_tracking")
 
 
 @pytest.mark.parametrize(
@@ -407,15 +410,6 @@ def test_resuming_is_said_and_never_by_accident(repo: Checkout) -> None:
     (directory / "latest_checkpointed_iteration.txt").write_text("30")
     lost = repo.trainer(**DRY, WANDB_EXP="old")
     assert lost.returncode == 2 and "names step 30" in error_lines(lost)[0]
-
-
-@pytest.mark.slow
-def test_the_metrics_before_a_resume_are_kept(repo: Checkout) -> None:
-    repo.stand_in_verl("import os; open(os.environ['VERL_FILE_LOGGER_PATH'], 'w').write('new')")
-    directory = repo.checkpoint("old", 20)
-    (directory / "metrics.jsonl").write_text("old")
-    assert repo.trainer(AGENT_MODEL_REPO_ID=str(repo.model()), WANDB_EXP="old").returncode == 0
-    assert sorted(path.read_text() for path in directory.glob("metrics*.jsonl")) == ["new", "old"]
 
 
 @pytest.mark.slow

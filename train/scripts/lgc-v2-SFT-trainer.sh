@@ -48,9 +48,14 @@
 #   DOCTOR=1                            0: start without the doctor's quick checks (train/scripts/doctor.sh)
 #   MEMORY_PLAN=1                       0: a run starts even where the plan of its memory says that it cannot fit
 #
+#   TRACKERS=wandb                      where metrics go: wandb, trackio, tensorboard, with commas between them
 #   WANDB_API_KEY=                      for Weights & Biases
 #   WANDB_MODE=                         online (with a key), offline (without) or disabled
 #   WANDB_PROJECT=veritas-rl
+#   WANDB_ENTITY=                       a team, in place of your own account
+#   WANDB_TAGS=                         with commas between them
+#   WANDB_NOTES=                        what you want to find out
+#   WANDB_DIR=train/artifacts/wandb
 #   WANDB_EXP=                          names the run and its directory: sft-<model>-<date>-<time>
 #   DRY_RUN=0                           1: print the whole config and the commands, and run nothing
 if [[ ${BASH_SOURCE[0]} != "$0" ]]; then # sourced
@@ -74,7 +79,7 @@ choose_verl
 choose_profile 2
 choose_strategy
 choose_nodes
-choose_wandb
+choose_trackers
 choose_sft_model
 name_run "sft-$(basename "$AGENT_MODEL_REPO_ID")" "$(output_path "${SFT_SAVE_DIR:-train/artifacts/checkpoints}")"
 choose_resume fsdp_config.json
@@ -85,7 +90,9 @@ command=("${launcher[@]}" -m verl.trainer.sft_trainer --config-path "$VERITAS_RO
     "${overrides[@]}")
 
 if ((DRY_RUN)); then
-    SFT_FILES_TO_COME=${#converter[@]} check_recipe sft "${overrides[@]}" | mask_secrets
+    config=$(SFT_FILES_TO_COME=${#converter[@]} check_recipe sft "${overrides[@]}")
+    check_run sft "$config"
+    mask_secrets <<<"$config"
     ((${#converter[@]} == 0)) || show_command "${converter[@]}" | mask_secrets
     show_command "${command[@]}" | mask_secrets
     plan_memory --table sft "${overrides[@]}"
@@ -94,7 +101,8 @@ fi
 need_free_disk "${CHECKPOINT_DIR%/*}"
 ask_doctor sft
 [[ $PROFILE == cpu* ]] || need_module flashinfer flashinfer-python
-SFT_FILES_TO_COME=${#converter[@]} check_recipe sft "${overrides[@]}" >/dev/null
+config=$(SFT_FILES_TO_COME=${#converter[@]} check_recipe sft "${overrides[@]}")
+check_run sft "$config"
 fetch_model
 plan_memory sft "${overrides[@]}"
 lock_run
@@ -102,6 +110,4 @@ if ((${#converter[@]})); then
     run_in_group "${converter[@]}"
     check_recipe sft "${overrides[@]}" >/dev/null # again: now its files are there
 fi
-record_start "${command[@]}"
-cd "$VERITAS_ROOT"
-run_in_group "${command[@]}"
+run_recorded sft "$config" "${command[@]}"

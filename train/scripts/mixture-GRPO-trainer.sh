@@ -21,7 +21,8 @@
 #   LAYERED_SUMMON=0|1    gather LoRA weights layer by layer: less GPU memory
 #   FSDP_STRATEGY=fsdp|fsdp2   ROLLOUT_BACKEND=vllm|sglang   GPU_COUNT   NNODES
 #   PROFILE               a file of train/config/profile; found from the machine when not set
-#   WANDB_PROJECT, WANDB_EXP, WANDB_MODE=online|offline|disabled
+#   WANDB_PROJECT, WANDB_EXP, WANDB_MODE=online|offline|disabled; WANDB_ENTITY, WANDB_TAGS, WANDB_NOTES, WANDB_DIR
+#   TRACKERS              where metrics go: wandb, trackio, tensorboard, with commas between them
 #   RESUME=auto|never|DIRECTORY   auto goes on from the latest checkpoint of the same WANDB_EXP
 #
 # Checkpoints: train/artifacts/RL/checkpoints/<WANDB_EXP>; W&B: train/artifacts/wandb; Hydra: train/outputs.

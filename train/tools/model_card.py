@@ -76,7 +76,7 @@ def last_start(source: str | None) -> dict[str, Any]:
 
 
 def read_command(command: str) -> dict[str, str]:
-    """Recipe, settings and overrides of the command in starts.jsonl, as record_start wrote it."""
+    """Recipe, settings and overrides of the command in starts.jsonl, as the ledger wrote it."""
     words = shlex.split(command.replace("\\\n", " "))
     documented = re.findall(r"^#([A-Z][A-Z0-9_]*)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
     settings = []

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -19,11 +18,10 @@ from pathlib import Path
 from statistics import fmean
 
 from env_adapter import SettingsError
+from metric_names import REWARD_KEYS, validation_reward
 
 Series = list[tuple[int, float]]
 
-REWARD_KEYS = ("critic/score/mean", "critic/rewards/mean")  # score: before a KL penalty, where one is in the reward
-VALIDATION_KEY = re.compile(r"val-(core|aux)/.+/(reward|score|acc)/mean@\d+")
 STEP_PARTS = {
     "gen": "generate answers (rollout)",
     "reward": "score answers",
@@ -65,16 +63,8 @@ class TrainingLog:
 
     def validation(self) -> Series:
         """The mean validation reward by step; over several data sources, their mean."""
-        points = []
-        for step, data in sorted(self.steps.items()):
-            found: dict[str, list[float]] = {}
-            for key, value in data.items():
-                if match := VALIDATION_KEY.fullmatch(key):
-                    found.setdefault(match[2], []).append(value)
-            values = found.get("reward") or found.get("score") or found.get("acc")
-            if values:
-                points.append((step, fmean(values)))
-        return points
+        means = ((step, validation_reward(data)) for step, data in self.in_order)
+        return [(step, mean) for step, mean in means if mean is not None]
 
     def step_seconds(self) -> dict[str, float]:
         """Mean seconds of each part of a step, with the remainder as 'other'; empty where nothing was timed."""

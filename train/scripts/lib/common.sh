@@ -7,6 +7,7 @@
 #
 # machine.sh: GPUs, profile, verl, Ray, disk. grpo.sh: LoRA and back ends. sft.sh: what only SFT has. swe.sh: tasks of
 # software repair. launch.sh: model, run directory, dry run, the run itself. cluster.sh: GRPO on several machines.
+# tracking.sh: W&B and others. ledger.sh: what is kept of a run.
 
 # The environment as it was: a dry run shows what was added.
 declare -A BEFORE=()
@@ -20,6 +21,10 @@ export VERITAS_ROOT
 . "$VERITAS_LIB/machine.sh"
 # shellcheck source=launch.sh
 . "$VERITAS_LIB/launch.sh"
+# shellcheck source=tracking.sh
+. "$VERITAS_LIB/tracking.sh"
+# shellcheck source=ledger.sh
+. "$VERITAS_LIB/ledger.sh"
 # shellcheck source=grpo.sh
 . "$VERITAS_LIB/grpo.sh"
 # shellcheck source=cluster.sh
@@ -163,18 +168,6 @@ is_secret() {
     return 1
 }
 
-# Standard input with the value of every secret variable, and passwords inside URLs, replaced;
-# so is what stands behind a key named like one.
-mask_secrets() {
-    local text name value quoted
-    text=$(cat)
-    while IFS= read -r name; do
-        value=${!name}
-        if is_secret "$name" && ((${#value} >= 4)); then
-            printf -v quoted %q "$value"
-            text=${text//"$quoted"/***}
-            text=${text//"$value"/***}
-        fi
-    done < <(compgen -e)
-    sed -E 's#(://)[^/@[:space:]]+@#\1***@#g; s#((api_key|(access|auth|hf)_token|password|secret)(=|: ))[^[:space:]]+#\1***#g' <<<"$text"
-}
+# Standard input with the value of every secret variable, passwords inside URLs, and what stands behind a key named like
+# one, replaced.
+mask_secrets() { "$VERITAS_PYTHON" -S "$VERITAS_TOOLS/ledger/masking.py"; }

@@ -145,12 +145,13 @@ choose_backends() {
 # needs and is missing. Reads `overrides`, `user_overrides` and DRY_RUN.
 train_grpo() {
     local recipe=$1 name=$2 need=${3:-true}
+    local config
     local -a command
     choose_lora
     choose_verl
     choose_profile
     choose_backends
-    choose_wandb
+    choose_trackers
     name_run "$name" "$VERITAS_ROOT/train/artifacts/RL/checkpoints"
     choose_resume
     choose_model
@@ -159,7 +160,9 @@ train_grpo() {
     command=("$VERITAS_PYTHON" -m verl.trainer.main_ppo --config-path "$VERITAS_ROOT/train/config"
         --config-name "$recipe" "${overrides[@]}")
     if ((DRY_RUN)); then
-        check_recipe "$recipe" "${overrides[@]}" | mask_secrets
+        config=$(check_recipe "$recipe" "${overrides[@]}")
+        check_run "$recipe" "$config"
+        mask_secrets <<<"$config"
         show_command "${command[@]}" | mask_secrets
         plan_memory --table "$recipe" "${overrides[@]}"
         return
@@ -168,12 +171,11 @@ train_grpo() {
     need_free_disk "$VERITAS_ROOT/train/artifacts"
     ask_doctor grpo
     "$need"
-    check_recipe "$recipe" "${overrides[@]}" >/dev/null
+    config=$(check_recipe "$recipe" "${overrides[@]}")
+    check_run "$recipe" "$config"
     fetch_model
     check_cluster
     plan_memory "$recipe" "${overrides[@]}"
     lock_run
-    record_start "${command[@]}"
-    cd "$VERITAS_ROOT" || exit
-    run_in_group "${command[@]}"
+    run_recorded "$recipe" "$config" "${command[@]}"
 }

@@ -26,24 +26,10 @@ name_run() {
     fi
     [[ $WANDB_EXP =~ ^[A-Za-z0-9][A-Za-z0-9._+=-]{0,127}$ ]] ||
         die "WANDB_EXP=$WANDB_EXP names a directory: use letters, digits and . _ + = - (at most 128, a letter or digit first)"
-    export WANDB_EXP WANDB_DIR=$VERITAS_ROOT/train/artifacts/wandb CHECKPOINT_DIR=$2/$WANDB_EXP
-    export VERL_FILE_LOGGER_PATH=$CHECKPOINT_DIR/metrics.jsonl
+    export WANDB_EXP CHECKPOINT_DIR=$2/$WANDB_EXP VERL_FILE_LOGGER_PATH=$2/$WANDB_EXP/metrics.jsonl
+    choose_tracker_folders
     overrides+=("hydra.run.dir=$(hydra_quote "$VERITAS_ROOT/train/outputs/$(date +%Y-%m-%d/%H-%M-%S)")")
     say "run      $CHECKPOINT_DIR"
-}
-
-# Weights & Biases: online only with a key. Without WANDB_MODE it is chosen by whether there is one.
-choose_wandb() {
-    local key=0
-    if [[ -n ${WANDB_API_KEY:-} ]] || grep -qs wandb "${NETRC:-$HOME/.netrc}"; then key=1; fi
-    if [[ -z ${WANDB_MODE:-} ]]; then
-        WANDB_MODE=offline
-        if ((key)); then WANDB_MODE=online; else say 'wandb    offline (no WANDB_API_KEY)'; fi
-    fi
-    one_of WANDB_MODE "$WANDB_MODE" online offline disabled
-    [[ $WANDB_MODE != online || $key == 1 ]] ||
-        die 'WANDB_MODE=online needs WANDB_API_KEY (wandb.ai/authorize gives one), or use WANDB_MODE=offline'
-    export WANDB_MODE
 }
 
 # choose_resume [PART]: appends to `overrides`. RESUME=auto goes on where this WANDB_EXP stopped. PART is what every
@@ -79,10 +65,8 @@ choose_resume() {
 lock_run() {
     mkdir -p "$CHECKPOINT_DIR" "$WANDB_DIR"
     exec {run_lock}>"$CHECKPOINT_DIR/.lock${run_node:+-node-$run_node}"
-    flock -n "$run_lock" || die "another run is writing $CHECKPOINT_DIR: wait for it, or set WANDB_EXP to another name"
-    ((${run_node:-0} == 0)) || return 0 # node 0 writes the metrics
-    # verl opens the metrics file anew each time; the part before a resume stays beside it.
-    [[ ! -s $VERL_FILE_LOGGER_PATH ]] || mv "$VERL_FILE_LOGGER_PATH" "${VERL_FILE_LOGGER_PATH%.jsonl}-until-$(date +%Y%m%d-%H%M%S).jsonl"
+    flock -w 1 "$run_lock" || # runs.sh looks at it for a moment
+        die "another run is writing $CHECKPOINT_DIR: wait for it, or set WANDB_EXP to another name"
 }
 
 # check_recipe NAME OVERRIDE…: compose it as verl will, and let the environment check its settings. Prints the config.
@@ -116,11 +100,6 @@ show_command() {
     printf ' '
     printf ' %q' "$@"
     printf '\n'
-}
-
-# One line for each start of the run: when, what, with which versions.
-record_start() {
-    show_command "$@" | mask_secrets | "$VERITAS_PYTHON" "$VERITAS_LIB/record_start.py" "$CHECKPOINT_DIR/starts.jsonl"
 }
 
 # run_in_group COMMAND…: its status. Ctrl-C, SIGTERM and SIGHUP end everything that it started, and nothing else.

@@ -37,7 +37,10 @@ class StepLines:
 
     def _text(self, line: str) -> str:
         entry = json.loads(line)
-        shown = [f"{name} {entry['data'][key]:.3f}" for key, name in SHOWN.items() if key in entry["data"]]
+        data = entry["data"]
+        if "critic/score/mean" in data:
+            data.pop("train/loss", None)  # GRPO: its loss says nothing of how far it is
+        shown = [f"{name} {data[key]:.3f}" for key, name in SHOWN.items() if key in data]
         if not shown:
             return ""
         self.seen = entry["step"]
