@@ -99,4 +99,4 @@ if ((${#converter[@]})); then
 fi
 record_start "${command[@]}"
 cd "$VERITAS_ROOT"
-run_in_group "${command[@]}"
+watch_in_group "${command[@]}"

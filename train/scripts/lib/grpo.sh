@@ -170,5 +170,5 @@ train_grpo() {
     lock_run
     record_start "${command[@]}"
     cd "$VERITAS_ROOT" || exit
-    run_in_group "${command[@]}"
+    watch_in_group "${command[@]}"
 }
