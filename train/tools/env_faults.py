@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from env_adapter import EnvError
+from run_phase import sign_of_life
 
 logger = logging.getLogger("env-faults")
 
@@ -49,8 +50,10 @@ class FaultCounter:
 @contextmanager
 def watched(faults: FaultCounter, limit: float, what: str) -> Iterator[None]:
     """Count an EnvError raised within, and stop the run past the limit or at any other exception. All are raised on."""
+    sign_of_life()
     try:
         yield
+        sign_of_life()
     except EnvError as error:
         faults.count(True)
         _log_fault(faults, error)
