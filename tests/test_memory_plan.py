@@ -398,7 +398,7 @@ def test_settings_follow_the_recipe() -> None:
     game = recipe("openspiel", "cpu", "+demo=grpo", TUNING="lora")()
     assert (game.kind, game.cpu, game.update.tokens, game.infer, game.reference) == ("grpo", True, 1600, None, False)
     full = recipe("openspiel", "1x80gb", TUNING="full")()
-    assert (full.lora_rank, full.reference, full.update.limit, full.update.tokens) == (0, True, 8192, 8192)
+    assert (full.lora_rank, full.reference, full.update.limit, full.update.tokens) == (0, True, 12_288, 12_288)
     sft = recipe("sft", "1x80gb", TUNING="full", SFT_MAX_LENGTH="1024", SFT_TRAIN_BATCH_SIZE="4")()
     assert (sft.kind, sft.update.tokens, sft.update.limit, sft.rollout) == ("sft", 4 * 1024, None, None)
     assert read_settings(recipe("sft", "1x80gb", "engine.model_dtype=bf16").config()).width == 2

@@ -95,7 +95,7 @@ if ((DRY_RUN)); then
     mask_secrets <<<"$config"
     ((${#converter[@]} == 0)) || show_command "${converter[@]}" | mask_secrets
     show_command "${command[@]}" | mask_secrets
-    plan_memory --table sft "${overrides[@]}"
+    plan_memory --table "$config" sft "${overrides[@]}"
     exit
 fi
 need_free_disk "${CHECKPOINT_DIR%/*}"
@@ -104,7 +104,7 @@ ask_doctor sft
 config=$(SFT_FILES_TO_COME=${#converter[@]} check_recipe sft "${overrides[@]}")
 check_run sft "$config"
 fetch_model
-plan_memory sft "${overrides[@]}"
+plan_memory "$config" sft "${overrides[@]}"
 lock_run
 if ((${#converter[@]})); then
     run_in_group "${converter[@]}"

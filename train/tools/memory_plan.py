@@ -30,11 +30,16 @@ def say(text: str) -> None:
 class Composed:
     """The recipe's settings, with changes or without; each set of changes is composed once."""
 
-    def __init__(self, config_dir: Path, name: str, overrides: list[str]) -> None:
+    def __init__(self, config_dir: Path, name: str, overrides: list[str], resolved: Path | None = None) -> None:
         self.config_dir, self.name, self.overrides = config_dir, name, overrides
+        self._resolved = resolved.read_text(encoding="utf-8") if resolved else ""
         self._known: dict[tuple, object] = {}
 
     def config(self, changes: Sequence = ()):  # -> DictConfig, which takes a second to import
+        if self._resolved and not changes:
+            from omegaconf import OmegaConf
+
+            return OmegaConf.create(self._resolved)
         from check_recipe import compose_recipe
 
         overrides = [*self.overrides, *(text for change in changes for text in change.overrides)]
@@ -117,6 +122,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("config_dir", type=Path)
     parser.add_argument("recipe")
     parser.add_argument("overrides", nargs="*")
+    parser.add_argument("--config", type=Path, help="the composed recipe as YAML, where there is one already")
     parser.add_argument("--table", action="store_true", help="all parts, on stderr")
     parser.add_argument(
         "--gpu-gb", default="", help="memory of the smallest GPU here; without it, what PROFILE is made for"
@@ -126,7 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     sys.path.append(str(LIBRARY))
-    recipe = Composed(options.config_dir, options.recipe, options.overrides)
+    recipe = Composed(options.config_dir, options.recipe, options.overrides, options.config)
     named = os.environ.get("AGENT_MODEL_PATH", "")
     try:
         if named and not any("model.path=" in text for text in options.overrides):

@@ -164,7 +164,7 @@ train_grpo() {
         check_run "$recipe" "$config"
         mask_secrets <<<"$config"
         show_command "${command[@]}" | mask_secrets
-        plan_memory --table "$recipe" "${overrides[@]}"
+        plan_memory --table "$config" "$recipe" "${overrides[@]}"
         return
     fi
     refuse_to_join_ray
@@ -175,7 +175,7 @@ train_grpo() {
     check_run "$recipe" "$config"
     fetch_model
     check_cluster
-    plan_memory "$recipe" "${overrides[@]}"
+    plan_memory "$config" "$recipe" "${overrides[@]}"
     lock_run
     run_recorded "$recipe" "$config" "${command[@]}"
 }

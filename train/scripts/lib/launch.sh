@@ -85,14 +85,16 @@ check_recipe() {
     "$VERITAS_PYTHON" "$VERITAS_LIB/check_recipe.py" "$VERITAS_ROOT/train/config" "$@" || exit 2
 }
 
-# plan_memory [--table] NAME OVERRIDE…: says what a run will want, and refuses what cannot fit (MEMORY_PLAN=0 does not).
+# plan_memory [--table] CONFIG NAME OVERRIDE…: says what a run will want, and refuses what cannot fit (but MEMORY_PLAN=0).
 plan_memory() {
-    local gpu=''
+    local gpu='' config
     local -a table=()
     [[ $1 != --table ]] || { table=(--table) && shift; }
+    config=$1
+    shift
     [[ $PROFILE == cpu* ]] || gpu=$(gpu_memories | sort -n | sed -n 1p)
-    "$VERITAS_PYTHON" "$VERITAS_TOOLS/memory_plan.py" "${table[@]}" "--gpu-gb=$gpu" -- "$VERITAS_ROOT/train/config" "$@" ||
-        [[ ${MEMORY_PLAN:-1} == 0 ]] || exit 2
+    "$VERITAS_PYTHON" "$VERITAS_TOOLS/memory_plan.py" --config /dev/stdin "${table[@]}" "--gpu-gb=$gpu" -- \
+        "$VERITAS_ROOT/train/config" "$@" <<<"$config" || [[ ${MEMORY_PLAN:-1} == 0 ]] || exit 2
 }
 
 # The environment that this script made or that .env.example names, then the command: text to paste into a shell.
