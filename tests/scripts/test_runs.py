@@ -14,9 +14,13 @@ import pytest
 from script_runner import TRAINER, Checkout, command_of, error_lines
 
 RUNS = "train/scripts/runs.sh"
-STEPS = """
+STEPS = f"""
 import json, os, sys, time
 from pathlib import Path
+sys.path.append({str(Path(__file__).parent)!r})
+from script_runner import whole_checkpoint
+"""
+STEPS += """
 run = Path(os.environ["CHECKPOINT_DIR"])
 latest = run / "latest_checkpointed_iteration.txt"
 first = int(latest.read_text()) if latest.exists() else 0
@@ -24,7 +28,7 @@ with open(os.environ["VERL_FILE_LOGGER_PATH"], "ab", buffering=0) as file:
     for step in range(first + 1, first + 4):
         data = {"critic/score/mean": step / 10, "start": first}
         file.write(json.dumps({"step": step, "data": data}).encode() + b"\\n")
-(run / f"global_step_{first + 2}/actor").mkdir(parents=True)
+whole_checkpoint(run / f"global_step_{first + 2}")
 latest.write_text(str(first + 2))
 if "WAIT" in os.environ:
     time.sleep(300)
