@@ -16,7 +16,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import yaml
-from script_runner import ROOT, SFT_TRAINER, Checkout, alive, config_of, error_lines, pinned
+from script_runner import ROOT, SFT_TRAINER, Checkout, alive, config_of, error_lines, pinned, whole_checkpoint
 
 DRY = {"DRY_RUN": "1"}
 FILES = {"SFT_TRAIN_FILES": "train.parquet"}
@@ -164,9 +164,7 @@ def test_two_nodes_that_share_a_disk_find_each_other(repo: Checkout) -> None:
 @pytest.mark.slow
 def test_resuming_is_said_and_never_by_accident(repo: Checkout) -> None:
     run = repo.root / "train/artifacts/checkpoints/old"
-    step = run / "global_step_50"
-    step.mkdir(parents=True)
-    (step / "fsdp_config.json").write_text("{}")
+    step = whole_checkpoint(run / "global_step_50", part="")
     (run / "latest_checkpointed_iteration.txt").write_text("50")
     going_on = repo.sft(**DRY, **FILES, WANDB_EXP="old")
     assert "resume   from step 50" in going_on.stderr

@@ -29,6 +29,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch.utils.data import Dataset
 
+import run_phase
 from env_adapter import SettingsError, parse_settings
 from env_tasks import EnvTasks, PromptLimit
 from mixture import blend, pass_order, read_parts
@@ -82,6 +83,7 @@ class DynamicEnvDataset(Dataset):
     def __init__(
         self, data_files: Any, tokenizer: Any, config: DictConfig, processor: Any = None, max_samples: int = -1
     ) -> None:
+        run_phase.tell_phases(run_phase.GRPO)  # verl makes the datasets in the process that drives the training
         self.split = _split_name(data_files, config)
         settings = _read_settings(config)
         self.is_mixture = not isinstance(settings.env, str)

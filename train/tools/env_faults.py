@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from env_adapter import EnvError
+from run_phase import sign_of_life
 
 logger = logging.getLogger("env-faults")
 
@@ -51,6 +52,7 @@ def watched(faults: FaultCounter, limit: float, what: str) -> Iterator[None]:
     """Count an EnvError raised within, and stop the run past the limit or at any other exception. All are raised on."""
     try:
         yield
+        sign_of_life()
     except EnvError as error:
         faults.count(True)
         _log_fault(faults, error)

@@ -21,6 +21,7 @@ import torch.distributed
 from omegaconf import DictConfig, ListConfig
 from torch.utils.data import Dataset
 
+import run_phase
 from sft.conversations import ColumnNames, DataError
 from sft.resume import train_on_from_epoch_ends
 from sft.token_table import TokenTable, tokenise, tokenise_part
@@ -39,6 +40,7 @@ class SFTDataset(Dataset):
     ) -> None:
         # verl loads this file in the trainer's process, before it makes its checkpoint handler.
         train_on_from_epoch_ends()
+        run_phase.tell_phases(run_phase.SFT)
         files = _paths(parquet_files)
         if config.pad_mode != "no_padding":
             raise DataError(f"data.pad_mode={config.pad_mode}: this dataset packs rows, use no_padding")

@@ -35,7 +35,9 @@ name_run() {
 # choose_resume [PART]: appends to `overrides`. RESUME=auto goes on where this WANDB_EXP stopped. PART is what every
 # checkpoint holds: actor/ where several models are trained, fsdp_config.json for SFT's one.
 choose_resume() {
-    local resume=${RESUME:-auto} part=${1:-actor} latest step=''
+    local resume=${RESUME:-auto} part=${1:-actor} latest step='' point=''
+    local -a ranks=()
+    ((${NNODES:-1} == 1)) || ranks=(--some-ranks) # other nodes' files may lie on their own disks
     latest=$CHECKPOINT_DIR/latest_checkpointed_iteration.txt
     [[ ! -r $latest ]] || step=$(<"$latest")
     if [[ -n $step && ! -d $CHECKPOINT_DIR/global_step_$step ]]; then
@@ -43,8 +45,16 @@ choose_resume() {
     fi
     case $resume in
         auto)
-            overrides+=(trainer.resume_mode=auto)
-            [[ -z $step ]] || say "resume   from step $step (RESUME=never or another WANDB_EXP starts anew)"
+            # The latest that is whole: what verl finds by itself unless a disk was full, a copy cut or the power lost.
+            point=$("$VERITAS_PYTHON" -S "$VERITAS_TOOLS/resume_point.py" "$CHECKPOINT_DIR" "${ranks[@]}") || exit
+            if [[ -z $point && -e $latest ]]; then
+                overrides+=(trainer.resume_mode=disable)
+            elif [[ ${point##*_} == "$step" ]]; then
+                overrides+=(trainer.resume_mode=auto)
+            else
+                overrides+=(trainer.resume_mode=resume_path "trainer.resume_from_path=$(hydra_quote "$point")")
+            fi
+            [[ -z $point ]] || say "resume   from step ${point##*_} (RESUME=never or another WANDB_EXP starts anew)"
             ;;
         never)
             [[ -z $step ]] || die "RESUME=never, and $CHECKPOINT_DIR has checkpoints up to step $step: set WANDB_EXP to a new name, or RESUME=auto to go on"
@@ -54,6 +64,7 @@ choose_resume() {
             resume=$(existing_dir RESUME "$resume" 2>/dev/null) || resume=''
             [[ ${resume##*/} =~ ^global_step_[0-9]+$ && -e $resume/$part ]] ||
                 die "RESUME=$RESUME is neither auto, never nor a checkpoint (a directory global_step_N that holds $part)"
+            "$VERITAS_PYTHON" -S "$VERITAS_TOOLS/resume_point.py" --only "$resume" "${ranks[@]}" >/dev/null || exit
             overrides+=(trainer.resume_mode=resume_path "trainer.resume_from_path=$(hydra_quote "$resume")")
             say "resume   from $resume"
             ;;
@@ -119,6 +130,9 @@ run_in_group() {
     trap - INT TERM HUP
     return "$status"
 }
+
+# watch_in_group COMMAND…: as run_in_group, for the training itself: with a log, and an end when it stands still.
+watch_in_group() { run_in_group "$VERITAS_PYTHON" -S "$VERITAS_LIB/watch_run.py" "$CHECKPOINT_DIR" "$@"; }
 
 # export_checkpoint BASE TARGET ARGUMENT…: what the merge scripts do, with their defaults.
 export_checkpoint() {
