@@ -43,7 +43,7 @@ SETTINGS = {
     "sft": {
         "SFT_TRAIN_BATCH_SIZE": "8",
         "SFT_MICRO_BATCH_SIZE_PER_GPU": "4",
-        "SFT_MAX_LENGTH": "128",
+        "SFT_MAX_LENGTH": "256",
         "SFT_TOTAL_EPOCHS": "100000",
         "SFT_LR": "1e-4",
         "SFT_SAVE_FREQ": str(SAVE_FREQ["sft"]),

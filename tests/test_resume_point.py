@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from resume_point import LATEST, NotWhole, check_whole, find_resume_point
 
 sys.path.insert(0, str(Path(__file__).parent / "scripts"))

@@ -31,6 +31,9 @@ WRAPPERS = (
     *("SystemExit", "KeyboardInterrupt", "CancelledError", "BrokenPipeError", "ConnectionResetError"),
 )
 """They say that another process failed, or that this one was told to end."""
+CRASH = re.compile(r"Watchdog caught collective operation timeout|terminate called after throwing|Fatal Python error")
+"""Last words of a process that leaves no traceback."""
+RAY_KILLED = re.compile(r"[1-9]\d* Workers \(tasks / actors\) killed due to memory pressure")
 SHOWN_CHARACTERS = 400
 
 MEMORY = (
@@ -126,10 +129,12 @@ def explain(lines: list[str], status: int, lost: Iterable[str] = (), oom_kills: 
     pids = {match[1] for what in lost if (match := re.search(r"\(pid (\d+)\)", what))}
     last_words = [one for one in real if any(f"pid={pid}" in one.source for pid in pids)]
     died = next((f"{what} died" for what in lost), "")
-    if oom_kills or any("killed due to memory pressure" in line for line in lines[-2000:]):
+    if oom_kills or any(RAY_KILLED.search(line) for line in lines):
         return Failure(f"out of memory: {died or 'the kernel or Ray killed a process'}", [], HOST_MEMORY)
     if known or last_words:
         return _as_failure((known or last_words)[0])
+    if crash := next((PREFIX.sub("", line) for line in lines if CRASH.search(line)), ""):
+        return Failure(_short(crash), [], _fix(crash))
     if died:
         return Failure(died, [], f"it left no word, so it was killed: by somebody, or for memory. If so, {HOST_MEMORY}")
     if real or raised:
@@ -187,7 +192,8 @@ def _short(text: str) -> str:
 
 def _shown(places: list[tuple[str, str, str]]) -> list[str]:
     root = str(Path(__file__).resolve().parents[3]) + "/"
-    ours = [place for place in places if place[0].startswith(root) and "/train/verl/" not in place[0]]
+    own_folders = tuple(root + folder for folder in ("train/tools/", "train/scripts/", "data_processing/"))
+    ours = [place for place in places if place[0].startswith(own_folders)]
     chosen = [*ours[-1:], *(place for place in places[-1:] if place not in ours[-1:])]
     return [f"{file.removeprefix(root)}:{line} in {name}" for file, line, name in chosen]
 
