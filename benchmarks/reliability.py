@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import random
 import sys
 import tempfile
@@ -30,6 +31,7 @@ from reliability_run import SAVE_FREQ, TinyRun
 from embedded_model import build_model
 
 LIMIT_S = 400.0
+logging.getLogger("torch.distributed.device_mesh").setLevel(logging.ERROR)  # a checkpoint is read outside of a run
 
 
 def is_readable(checkpoint: Path) -> bool:

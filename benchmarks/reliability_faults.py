@@ -18,7 +18,7 @@ from typing import Any
 from reliability_run import ROOT, TinyRun
 
 LIMIT_S = 500.0
-STALL_S = 60
+LIMITS = {"STALL_LIMIT_S": "60", "LOST_LIMIT_S": "30"}
 FORTY_STEPS = "trainer.total_training_steps=40"
 Fault = Callable[[Path, Path], dict[str, Any]]
 
@@ -107,7 +107,7 @@ def killed_process(title: str, number: int = signal.SIGKILL, phase: str = "") ->
 
     def fault(model: Path, data: Path) -> dict[str, Any]:
         run = TinyRun("grpo", _name("process"), model, data)
-        process = run.start(FORTY_STEPS, STALL_LIMIT_S=str(STALL_S))
+        process = run.start(FORTY_STEPS, **LIMITS)
         file = run.directory / "phase.json"
 
         def is_time() -> bool:
@@ -136,7 +136,7 @@ def faulty_reward(kind: str) -> Fault:
             FORTY_STEPS,
             f"reward.custom_reward_function.path='{ROOT}/benchmarks/reliability_reward.py'",
             RELIABILITY_FAULT=kind,
-            STALL_LIMIT_S=str(STALL_S),
+            **LIMITS,
         )
         file = run.directory / "phase.json"
         run.wait_for(lambda: file.exists() and '"generate"' in file.read_text(), process, LIMIT_S)

@@ -173,9 +173,5 @@ class TinyRun:
 
     def wandb_ids(self) -> set[str]:
         """The ids of the W&B runs of this name."""
-        folder = ROOT / "train/artifacts/wandb"
-        found = set()
-        for config in folder.rglob("offline-run-*/files/wandb-metadata.json"):
-            if self.name in config.read_text(errors="replace"):
-                found.add(config.parent.parent.name.rpartition("-")[2])
-        return found
+        files = (ROOT / "train/artifacts/wandb").rglob("offline-run-*/run-*.wandb")
+        return {file.stem.removeprefix("run-") for file in files if self.name.encode() in file.read_bytes()}

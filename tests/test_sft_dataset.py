@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -344,3 +347,19 @@ def test_a_checkpoint_without_its_place_in_the_data_is_refused(
     loader = Loader(dataset([write(tmp_path / "a.parquet", PAIRS)], config, tokenizer), tmp_path / "run")
     with pytest.raises(DataError, match=r"data_0.pt is not there"):
         loader.resume(3)
+
+
+@pytest.mark.slow
+def test_a_trainer_that_fails_does_not_close_its_trackers_when_python_ends(tmp_path: Path) -> None:
+    code = (
+        "import sys; from sft.ending import end_after_a_fault; from verl.utils.tracking import Tracking\n"
+        "end_after_a_fault() if sys.argv[1] == 'ours' else None\n"
+        "Tracking.finish = lambda self, exit_code=0: print('closed', file=sys.__stderr__)\n"
+        "tracking = Tracking.__new__(Tracking); sys.exit(1)"
+    )
+    for which, closed in (("ours", False), ("verl's", True)):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "train/tools")}
+        done = subprocess.run(
+            [sys.executable, "-c", code, which], env=environment, capture_output=True, text=True, cwd=tmp_path
+        )
+        assert done.returncode == 1 and ("closed" in done.stderr) == closed, done.stderr

@@ -126,6 +126,8 @@ def lora_run(checkout: Checkout, tiny: Path) -> Run:
     run.trainer().kill()
     assert process.wait(60) != 0
     assert run.processes() == []
+    run.killed_reason = (run.directory / "exit_reason.txt").read_text()
+    run.killed_screen = run.tail()
     run.killed_after = int((run.directory / "latest_checkpointed_iteration.txt").read_text())
     run.first_log = run.log.read_text(errors="replace")
     process = run.start("trainer.total_training_steps=4")
@@ -185,6 +187,18 @@ def test_a_secret_is_nowhere(lora_run: Run) -> None:
     assert not [path for path in written if SECRET.encode() in path.read_bytes()]
 
 
+def test_a_killed_trainer_is_said_last_and_both_starts_are_in_the_log(lora_run: Run) -> None:
+    assert lora_run.killed_reason.startswith("the trainer was killed by signal 9")
+    last = lora_run.killed_screen.splitlines()[-4:]
+    assert last[0] == "error: the trainer was killed by signal 9"
+    assert last[-1] == f"log    {lora_run.directory}/run.log"
+    log = (lora_run.directory / "run.log").read_text()
+    assert log.count("=== ") == 2 and "Training Progress" in log
+    assert (lora_run.directory / "exit_reason.txt").read_text() == "finished\n"
+    phase = json.loads((lora_run.directory / "phase.json").read_text())
+    assert phase == {"phase": "after log metrics", "step": None}
+
+
 def test_the_rollout_has_the_trainers_weights(lora_run: Run) -> None:
     for entry in lora_run.steps():
         # bfloat16 noise on a random model's nearly equal probabilities; other weights have no correlation.
@@ -229,6 +243,7 @@ def test_ctrl_c_ends_full_fine_tuning_and_leaves_nothing_but_a_checkpoint(run: R
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(60) == 130
     assert run.processes() == []
+    assert (run.directory / "exit_reason.txt").read_text() == "ended by SIGINT\n"
     merged = run.checkout.bash(
         f"bash train/scripts/merge.sh --base-model '{tiny}' --no-vllm",
         CHECKPOINT_BASE=str(run.directory),
@@ -245,7 +260,9 @@ def test_a_broken_environment_stops_the_run_and_says_why(run: Run) -> None:
         "data.train_batch_size=16",
         f"reward.custom_reward_function.path='{reward}'",
     )
-    assert process.wait(600) not in (0, 130)
-    assert "the sandbox is down" in run.tail()
+    assert process.wait(600) not in (0, 124, 130)
+    last = run.tail()[run.tail().rindex("\nerror: ") :].strip().splitlines()
+    assert last[0].endswith("the last fault was: the sandbox is down") and len(last) <= 5
+    assert last[1].startswith("phase  generate") and "mend the environment" in " ".join(last)
     assert run.steps() == []
     assert run.processes() == []

@@ -9,7 +9,7 @@ import pytest
 from script_runner import ROOT
 
 sys.path.insert(0, str(ROOT / "train/scripts/lib"))
-from explain_failure import FIXES, HOST_MEMORY, MEMORY, Failure, explain
+from explain_failure import FIXES, HOST_MEMORY, KILLED, MEMORY, Failure, explain
 
 RUNS = ROOT / "tests/failed_runs"
 DRIVER = """Error executing job with overrides: ['trainer.total_training_steps=4']
@@ -74,7 +74,7 @@ def test_the_last_words_of_the_worker_that_died_are_the_cause() -> None:
         (WATCHDOG + ACTOR_DIED, 0, "Watchdog caught collective operation timeout", "NCCL_SOCKET_IFNAME"),
         (RAYLET.format(2, 0) + ACTOR_DIED, 0, "out of memory: ray::WorkerDict (pid 9) died", HOST_MEMORY),
         (ACTOR_DIED, 1, "out of memory: ray::WorkerDict (pid 9) died", HOST_MEMORY),
-        (RAYLET.format(0, 1) + ACTOR_DIED, 0, "ray::WorkerDict (pid 9) died", "it left no word"),
+        (RAYLET.format(0, 1) + ACTOR_DIED, 0, "ray::WorkerDict (pid 9) died", "dmesg"),
     ],
 )
 def test_what_leaves_no_exception_is_told_from_what_others_say(text: str, kills: int, cause: str, fix: str) -> None:
@@ -89,7 +89,11 @@ def test_a_message_on_the_next_line_is_found() -> None:
 
 def test_without_any_traceback_the_last_line_is_shown() -> None:
     assert told("loading\nerror: WANDB_MODE is not known\n\n").cause.endswith("error: WANDB_MODE is not known")
-    assert told("", -9) == Failure("the trainer was killed by signal 9", [], HOST_MEMORY)
+    assert told("", -9) == Failure("the trainer was killed by signal 9", [], KILLED)
+    torchrun = (
+        '  File "run.py", line 1, in f\nChildFailedError:\n=====\n  traceback : Signal 9 (SIGKILL) received by PID 37\n'
+    )
+    assert told(torchrun) == Failure("Signal 9 (SIGKILL) received by PID 37", [], KILLED)
 
 
 def test_every_fix_can_be_reached() -> None:

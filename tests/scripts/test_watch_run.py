@@ -118,6 +118,31 @@ def test_a_standstill_is_ended_named_and_has_its_stacks_written(tmp_path: Path) 
     assert "Trainer.generate" in stacks.read_text()
 
 
+def test_a_process_that_py_spy_may_not_read_writes_its_stacks_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sys.path.insert(0, str(LIB))
+    import stall
+
+    monkeypatch.setattr(stall, "_stacks", lambda command, pid: ("", "py-spy: Permission denied\n"))
+    tools = str(ROOT / "train/tools")
+    code = f"import sys; sys.path.insert(0, {tools!r}); import run_phase; run_phase.sign_of_life(); print(flush=True)\n"
+    waiting = "def wait_for_a_lock():\n    import time; time.sleep(300)\nwait_for_a_lock()"
+    variables = environment(VERITAS_PHASE_FILE=str(tmp_path / "phase.json"))
+    silent = [sys.executable, "-c", "print(flush=True); import time; time.sleep(300)"]
+    with (
+        subprocess.Popen([sys.executable, "-c", code + waiting], env=variables, stdout=subprocess.PIPE) as telling,
+        subprocess.Popen(silent, stdout=subprocess.PIPE) as other,
+    ):
+        telling.stdout.readline(), other.stdout.readline()
+        time.sleep(0.5)  # from the line to the wait
+        assert stall.write_stacks(tmp_path / "stalls", {telling.pid, other.pid}, tmp_path / ".stacks") == 1
+        texts = {file.name.partition("-")[0]: file.read_text() for file in (tmp_path / "stalls").iterdir()}
+        telling.kill(), other.kill()
+    assert "in wait_for_a_lock" in texts[str(telling.pid)]
+    assert "Permission denied" in texts[str(other.pid)] and "nanosleep" in texts[str(other.pid)]
+
+
 @pytest.mark.slow
 def test_signs_of_life_keep_a_long_phase_going(tmp_path: Path) -> None:
     body = "[(time.sleep(1), run_phase.sign_of_life()) for _ in range(5)]"
@@ -140,6 +165,19 @@ def test_a_run_that_waits_for_a_dead_worker_is_ended(tmp_path: Path) -> None:
     done = watch(tmp_path, phases(body), LOST_LIMIT_S="1")
     assert done.returncode == 124
     assert "error: lost ray::WorkerDict (pid " in done.stderr and "in generate (step 4)" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_trainer_that_does_not_end_behind_its_traceback_is_ended_with_its_own_error(tmp_path: Path) -> None:
+    code = (
+        "import sys, time\nprint('Error executing job with overrides: []', file=sys.stderr)\n"
+        "try:\n    raise OSError(28, 'No space left on device')\n"
+        "except OSError:\n    import traceback; traceback.print_exc(); time.sleep(300)"
+    )
+    done = watch(tmp_path, code, LOST_LIMIT_S="1")
+    assert done.returncode == 1
+    assert "error: OSError: [Errno 28] No space left on device" in done.stderr
+    assert list((tmp_path / "stalls").iterdir())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

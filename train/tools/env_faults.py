@@ -50,6 +50,7 @@ class FaultCounter:
 @contextmanager
 def watched(faults: FaultCounter, limit: float, what: str) -> Iterator[None]:
     """Count an EnvError raised within, and stop the run past the limit or at any other exception. All are raised on."""
+    sign_of_life()
     try:
         yield
         sign_of_life()

@@ -10,14 +10,16 @@ VERITAS_PHASE_FILE, which the scripts set for a training run alone, nothing is w
 
 from __future__ import annotations
 
+import faulthandler
 import functools
 import importlib
 import json
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from atomic_file import atomic_file
 
@@ -51,6 +53,7 @@ class UpstreamChanged(RuntimeError):
 
 _inside = False
 _last_sign = 0.0
+_stacks: TextIO | None = None
 
 
 def phase_file() -> Path | None:
@@ -63,6 +66,7 @@ def tell_phases(methods: dict[str, str]) -> None:
     """From now on this process writes its phases; "start" is the first. Raises UpstreamChanged."""
     if phase_file() is None or os.environ.get("LOCAL_RANK", "0") != "0":
         return
+    _show_stacks_on_signal()
     for name, phase in methods.items():
         module, _, path = name.partition(":")
         owner_name, _, method_name = path.partition(".")
@@ -84,10 +88,26 @@ def sign_of_life() -> None:
     if file is None or now - _last_sign < 1.0:
         return
     _last_sign = now
+    _show_stacks_on_signal()
     try:
         os.utime(file)
     except OSError:
         return  # not begun yet, or on another machine
+
+
+def _show_stacks_on_signal() -> None:
+    """SIGUSR1 writes this process's stacks beside the phase file: py-spy may not read another process everywhere."""
+    global _stacks
+    file = phase_file()
+    if _stacks is not None or file is None or not file.parent.is_dir():
+        return
+    folder = file.parent / ".stacks"
+    try:
+        folder.mkdir(exist_ok=True)
+        _stacks = (folder / str(os.getpid())).open("w")
+    except OSError:
+        return  # another machine, or a full disk
+    faulthandler.register(signal.SIGUSR1, file=_stacks, all_threads=True)
 
 
 def _telling(method: Callable[..., Any], phase: str) -> Callable[..., Any]:

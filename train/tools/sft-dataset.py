@@ -23,6 +23,7 @@ from torch.utils.data import Dataset
 
 import run_phase
 from sft.conversations import ColumnNames, DataError
+from sft.ending import end_after_a_fault
 from sft.resume import train_on_from_epoch_ends
 from sft.token_table import TokenTable, tokenise, tokenise_part
 
@@ -40,6 +41,7 @@ class SFTDataset(Dataset):
     ) -> None:
         # verl loads this file in the trainer's process, before it makes its checkpoint handler.
         train_on_from_epoch_ends()
+        end_after_a_fault()
         run_phase.tell_phases(run_phase.SFT)
         files = _paths(parquet_files)
         if config.pad_mode != "no_padding":

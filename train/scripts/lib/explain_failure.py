@@ -31,8 +31,11 @@ WRAPPERS = (
     *("SystemExit", "KeyboardInterrupt", "CancelledError", "BrokenPipeError", "ConnectionResetError"),
 )
 """They say that another process failed, or that this one was told to end."""
-CRASH = re.compile(r"Watchdog caught collective operation timeout|terminate called after throwing|Fatal Python error")
-"""Last words of a process that leaves no traceback."""
+CRASH = re.compile(
+    r"(?:Watchdog caught collective operation timeout|terminate called after throwing|Fatal Python error|"
+    r"Signal \d+ \(SIG\w+\) received by PID).*"
+)
+"""Of a process that leaves no traceback: its last words, or those of torchrun."""
 RAY_KILLED = re.compile(r"[1-9]\d* Workers \(tasks / actors\) killed due to memory pressure")
 SHOWN_CHARACTERS = 400
 
@@ -47,6 +50,7 @@ HOST_MEMORY = (
     "reward.num_workers), no param_offload and optimizer_offload, a smaller model or batch, ENABLE_LORA=1, or a "
     "machine with more"
 )
+KILLED = f"it was killed without a word, by somebody or for memory (`dmesg | tail` tells); if so, {HOST_MEMORY}"
 FIXES: tuple[tuple[str, str], ...] = (
     (r"CUDA out of memory|torch\.OutOfMemoryError|CUDA error: out of memory|HIP out of memory", MEMORY),
     (
@@ -133,14 +137,14 @@ def explain(lines: list[str], status: int, lost: Iterable[str] = (), oom_kills: 
         return Failure(f"out of memory: {died or 'the kernel or Ray killed a process'}", [], HOST_MEMORY)
     if known or last_words:
         return _as_failure((known or last_words)[0])
-    if crash := next((PREFIX.sub("", line) for line in lines if CRASH.search(line)), ""):
-        return Failure(_short(crash), [], _fix(crash))
+    if crash := next((match[0] for line in lines if (match := CRASH.search(line))), ""):
+        return Failure(_short(crash), [], _fix(crash) or (KILLED if "SIGKILL" in crash else ""))
     if died:
-        return Failure(died, [], f"it left no word, so it was killed: by somebody, or for memory. If so, {HOST_MEMORY}")
+        return Failure(died, [], KILLED)
     if real or raised:
         return _as_failure((real or raised[-1:])[0])
     if status < 0:
-        return Failure(f"the trainer was killed by signal {-status}", [], HOST_MEMORY if status == -9 else "")
+        return Failure(f"the trainer was killed by signal {-status}", [], KILLED if status == -9 else "")
     last = next((line for line in reversed(lines) if line.strip()), "")
     return Failure(_short(f"no exception, and its last line was: {last}"), [], _fix(last))
 

@@ -19,6 +19,7 @@ import select
 import sys
 import termios
 import threading
+import time
 import tty
 from collections import deque
 from pathlib import Path
@@ -43,6 +44,8 @@ class LogCopy:
 
     def __init__(self, path: Path) -> None:
         self.lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self.failed = 0.0
+        """When Hydra, which starts verl, said that it failed; by the monotonic clock."""
         self._secrets = secrets_of(dict(os.environ))
         self._lock = threading.Lock()
         self._file = path.open("a", encoding="utf-8")
@@ -53,6 +56,8 @@ class LogCopy:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         text = URL_PASSWORD.sub(r"\1***@", text)
+        if text.startswith("Error executing job with overrides"):
+            self.failed = self.failed or time.monotonic()
         with self._lock:
             self.lines.append(text)
             if self._file is None:

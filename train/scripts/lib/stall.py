@@ -3,7 +3,7 @@
     signs = Signs(Path("my-run/phase.json"), limit_s=1800)
     signs.look(bytes_of_output)
     signs.phase, signs.quiet_s                  # 'generate', 12.3
-    write_stacks(Path("my-run/stalls/20260101-120000"), descendants())
+    write_stacks(Path("my-run/stalls/20260101-120000"), descendants(), Path("my-run/.stacks"))
 
 A run's phases come from train/tools/run_phase.py. Before its first sign, and in a run that gives none, output counts.
 """
@@ -11,8 +11,10 @@ A run's phases come from train/tools/run_phase.py. Before its first sign, and in
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -90,11 +92,12 @@ def is_python(pid: int) -> bool:
         return False
 
 
-def write_stacks(directory: Path, pids: set[int]) -> int:
+def write_stacks(directory: Path, pids: set[int], by_signal: Path) -> int:
     """One file for each Python process: the stacks of its threads by py-spy. Returns how many have them.
 
-    py-spy reads another process's memory, which a container or a machine may forbid: then the file has the reason, and
-    what the kernel says the process waits for.
+    py-spy reads another process's memory, which a container or a machine may forbid. The trainer and the reward workers
+    write theirs themselves when they are asked (`by_signal`, see run_phase.py); of others there is what the kernel says
+    that they wait for.
     """
     directory.mkdir(parents=True, exist_ok=True)
     tool = Path(sys.executable).with_name("py-spy")
@@ -105,6 +108,7 @@ def write_stacks(directory: Path, pids: set[int]) -> int:
             continue
         name = re.sub(r"[^A-Za-z0-9]+", "-", title(pid))[:60].strip("-")
         stacks, why = _stacks(command, pid)
+        stacks = stacks or _own_stacks(by_signal / str(pid), pid)
         written += bool(stacks)
         (directory / f"{pid}-{name}.txt").write_text(f"{title(pid)}\n{stacks or why + _waits_for(pid)}")
     return written
@@ -118,6 +122,17 @@ def _stacks(command: str | None, pid: int) -> tuple[str, str]:
     except subprocess.TimeoutExpired:
         return "", f"py-spy gave no answer within {STACK_S:g} s\n"
     return (done.stdout, "") if done.returncode == 0 else ("", f"py-spy: {done.stderr.strip()}\n")
+
+
+def _own_stacks(file: Path, pid: int) -> str:
+    if not file.exists():
+        return ""
+    try:
+        os.kill(pid, signal.SIGUSR1)
+        time.sleep(0.5)
+        return file.read_text()
+    except OSError:
+        return ""
 
 
 def _waits_for(pid: int) -> str:

@@ -6,7 +6,7 @@ In the run's directory: run.log (all output, no secrets), phase.json (run_phase.
 when it was ended here, stalls/ with the stacks of all its processes.
 
 It is ended when it gives no sign of life for STALL_LIMIT_S seconds (1800; 0: never), or has waited LOST_LIMIT_S (120)
-for a worker that has died. The status is then 124, else the command's own, 128 + n for signal n. Signals
+for a worker that has died, or for the trainer's end behind its own traceback. The status is then 124, else the command's own, 128 + n for signal n. Signals
 are left to supervise.py, which starts us and ends everything.
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from supervise import PR_SET_PDEATHSIG, descendants
 STALL_LIMIT_S = float(os.environ.get("STALL_LIMIT_S") or "1800")
 LOST_LIMIT_S = float(os.environ.get("LOST_LIMIT_S") or "120")
 STALLED = 124
+FAILED = "its traceback is out, and it does not end"
 LOOK_S = 2.0
 LAST_WORDS_S = 10.0
 """For a run that is ended here: what it has to say goes before our last line."""
@@ -44,12 +46,14 @@ class Watch:
         self.reason.unlink(missing_ok=True)
         phase = directory / f"phase{self.suffix}.json"
         phase.unlink(missing_ok=True)
+        shutil.rmtree(directory / ".stacks", ignore_errors=True)
         os.environ["VERITAS_PHASE_FILE"] = str(phase)
         self.log = directory / f"run{self.suffix}.log"
         self.copy = LogCopy(self.log)
         self.signs, self.workers = Signs(phase), Workers()
         self.told: signal.Signals | None = None
         self.started = time.monotonic()
+        self.stacks: Path | None = None
 
     def run(self, command: list[str]) -> int:
         killed_before = oom_kills()
@@ -87,11 +91,12 @@ class Watch:
             relay.finish()
         if self.told:
             return 128 + self.told if status is None else _shell_status(status)
-        if ended:
+        if ended and ended != FAILED:
             return self._tell(Failure(ended, [], ""), STALLED)
-        if status == 0:
+        if status == 0 and not ended:
             self._note("finished")
             return 0
+        status = status or 1
         failure = explain(list(self.copy.lines), status, self.workers.lost, oom_kills() - killed_before)
         return self._tell(failure, _shell_status(status))
 
@@ -114,11 +119,13 @@ class Watch:
         for what, when in self.workers.lost.items():
             if time.monotonic() - when > LOST_LIMIT_S:
                 return f"lost {what} in {self.signs}, and waited for it for {time.monotonic() - when:.0f} s"
+        if self.copy.failed and time.monotonic() - self.copy.failed > LOST_LIMIT_S:
+            return FAILED
         return ""
 
     def _dump(self) -> None:
         self.stacks = self.directory / "stalls" / datetime.now().strftime("%Y%m%d-%H%M%S")
-        write_stacks(self.stacks, descendants())
+        write_stacks(self.stacks, descendants(), self.directory / ".stacks")
 
     def _note(self, reason: str) -> None:
         try:
@@ -133,7 +140,7 @@ class Watch:
         lines += [f"at     {place}" for place in failure.places]
         if failure.fix:
             lines.append(f"fix    {failure.fix}")
-        if getattr(self, "stacks", None):
+        if self.stacks:
             lines.append(f"stacks {self.stacks}")
         lines.append(f"log    {self.log}")
         self._note(failure.cause if str(self.signs) in failure.cause else f"{failure.cause}, in {self.signs}")
