@@ -352,9 +352,9 @@ def test_a_checkpoint_without_its_place_in_the_data_is_refused(
 @pytest.mark.slow
 def test_a_trainer_that_fails_does_not_close_its_trackers_when_python_ends(tmp_path: Path) -> None:
     code = (
-        "import sys; from sft.ending import end_after_a_fault; from verl.utils.tracking import Tracking\n"
+        "import os, sys; from sft.ending import end_after_a_fault; from verl.utils.tracking import Tracking\n"
         "end_after_a_fault() if sys.argv[1] == 'ours' else None\n"
-        "Tracking.finish = lambda self, exit_code=0: print('closed', file=sys.__stderr__)\n"
+        "Tracking.finish = lambda self, exit_code=0, write=os.write: write(2, b'closed')\n"
         "tracking = Tracking.__new__(Tracking); sys.exit(1)"
     )
     for which, closed in (("ours", False), ("verl's", True)):

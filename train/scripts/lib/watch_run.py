@@ -6,8 +6,9 @@ In the run's directory: run.log (all output, no secrets), phase.json (run_phase.
 when it was ended here, stalls/ with the stacks of all its processes.
 
 It is ended when it gives no sign of life for STALL_LIMIT_S seconds (1800; 0: never), or has waited LOST_LIMIT_S (120)
-for a worker that has died, or for the trainer's end behind its own traceback. The status is then 124, else the command's own, 128 + n for signal n. Signals
-are left to supervise.py, which starts us and ends everything.
+for a worker that has died; the status is then 124. A trainer that does not end behind its own traceback is ended after
+LOST_LIMIT_S too. Otherwise the status is the command's own, 128 + n for signal n. Signals are left to supervise.py,
+which starts us and ends everything.
 """
 
 from __future__ import annotations
