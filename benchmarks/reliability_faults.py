@@ -18,7 +18,7 @@ from typing import Any
 from reliability_run import ROOT, TinyRun
 
 LIMIT_S = 500.0
-LIMITS = {"STALL_LIMIT_S": "60", "LOST_LIMIT_S": "30"}
+LIMITS = {"STALL_LIMIT_S": "200", "LOST_LIMIT_S": "30"}
 FORTY_STEPS = "trainer.total_training_steps=40"
 Fault = Callable[[Path, Path], dict[str, Any]]
 
