@@ -46,8 +46,10 @@ def is_readable(checkpoint: Path) -> bool:
     return bool(files)
 
 
-def kill_and_resume(kind: str, kills: int, seed: int, model: Path, data: Path) -> list[dict[str, Any]]:
-    """One run, killed so many times and then let go on for a few steps: a row for every start after a kill."""
+def kill_and_resume(kind: str, kills: int, seed: int, model: Path, data: Path, minutes: float) -> list[dict[str, Any]]:
+    """One run, killed so many times, or as often as fits into the minutes, and then let go on for a few steps: a row
+    for every start after a kill.
+    """
     draw = random.Random(f"{seed} {kind}")
     run = TinyRun(kind, f"reliability-{kind}-{seed}-{int(time.time())}", model, data)
     rows: list[dict[str, Any]] = []
@@ -67,7 +69,8 @@ def kill_and_resume(kind: str, kills: int, seed: int, model: Path, data: Path) -
         whole = draw.random() < 0.5
         left = run.kill(process, whole)
         before, saved = run.logged(), run.latest()
-        process = run.start(*([] if number < kills else [f"trainer.total_training_steps={saved + 4}"]))
+        is_last = number == kills or time.monotonic() - begun > 60 * minutes
+        process = run.start(*([f"trainer.total_training_steps={saved + 4}"] if is_last else []))
         run.wait_for(lambda: "resume   from" in run.text() or "python" in run.text(), process, 60)
         run.wait_for(lambda: run.resumed_from() > 0, process, 20)
         resumed = run.resumed_from()
@@ -87,11 +90,13 @@ def kill_and_resume(kind: str, kills: int, seed: int, model: Path, data: Path) -
             }
         )
         print(json.dumps(rows[-1]), flush=True)
+        if is_last:
+            break
     status = run.wait(process, LIMIT_S)
     steps = run.logged()
     end = {
         "kind": kind,
-        "kills": kills,
+        "kills": len(rows),
         "status": status,
         "steps": max(steps, default=0),
         "missing": sorted(set(range(1, max(steps, default=0) + 1)) - set(steps)),
@@ -120,6 +125,7 @@ def write_data(folder: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=0, help="of each kind")
+    parser.add_argument("--minutes", type=float, default=600, help="fewer kills of a kind when they take longer")
     parser.add_argument("--kinds", nargs="+", default=["sft", "grpo"], choices=["sft", "grpo"])
     parser.add_argument("--faults", nargs="*", metavar="NAME", help=f"all, or some of: {', '.join(FAULTS)}")
     parser.add_argument("--seed", type=int, default=1)
@@ -137,7 +143,7 @@ def main() -> int:
         jobs = [(kind, None) for kind in args.kinds if args.kills] + [(None, name) for name in wanted]
         for kind, fault in jobs:
             if kind:
-                results["kills"][kind] = kill_and_resume(kind, args.kills, args.seed, model, data)
+                results["kills"][kind] = kill_and_resume(kind, args.kills, args.seed, model, data, args.minutes)
             else:
                 results["faults"][fault] = FAULTS[fault](model, data)
                 print(json.dumps(results["faults"][fault]), flush=True)

@@ -51,6 +51,7 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type:
     module.Trainer = Trainer
     monkeypatch.setitem(sys.modules, "toy_trainer", module)
     monkeypatch.setenv("VERITAS_PHASE_FILE", str(tmp_path / "phase.json"))
+    monkeypatch.setattr(run_phase, "_step", None)
     return Trainer
 
 
@@ -69,11 +70,19 @@ def test_a_phase_is_told_while_it_lasts_and_the_outermost_counts(trainer: type) 
     assert trainer().validate() == [{"phase": "validate", "step": 7}] * 2
 
 
-def test_an_exception_goes_through_and_ends_its_phase(trainer: type) -> None:
+def test_the_step_is_an_argument_where_the_object_has_none_and_the_last_known_otherwise(trainer: type) -> None:
+    trainer.log = lambda self, data, step=None: told()
+    trainer.global_steps = None
+    run_phase.tell_phases(METHODS | {"toy_trainer:Trainer.log": "log metrics"})
+    assert trainer().log({}, step=9) == {"phase": "log metrics", "step": 9}
+    assert trainer().generate() == [{"phase": "generate", "step": 9}]
+
+
+def test_an_exception_goes_through_and_leaves_its_phase_to_be_read(trainer: type) -> None:
     run_phase.tell_phases(METHODS)
     with pytest.raises(OSError, match="No space"):
         trainer().save()
-    assert told()["phase"] == "after save"
+    assert told()["phase"] == "save"
     assert trainer().generate()[0]["phase"] == "generate"
 
 

@@ -196,7 +196,7 @@ def test_a_killed_trainer_is_said_last_and_both_starts_are_in_the_log(lora_run: 
     assert log.count("=== ") == 2 and "Training Progress" in log
     assert (lora_run.directory / "exit_reason.txt").read_text() == "finished\n"
     phase = json.loads((lora_run.directory / "phase.json").read_text())
-    assert phase == {"phase": "after log metrics", "step": None}
+    assert phase == {"phase": "after log metrics", "step": 4}
 
 
 def test_the_rollout_has_the_trainers_weights(lora_run: Run) -> None:
@@ -263,6 +263,6 @@ def test_a_broken_environment_stops_the_run_and_says_why(run: Run) -> None:
     assert process.wait(600) not in (0, 124, 130)
     last = run.tail()[run.tail().rindex("\nerror: ") :].strip().splitlines()
     assert last[0].endswith("the last fault was: the sandbox is down") and len(last) <= 5
-    assert last[1].startswith("phase  generate") and "mend the environment" in " ".join(last)
+    assert last[1].startswith("phase  generate (step 1)") and "mend the environment" in " ".join(last)
     assert run.steps() == []
     assert run.processes() == []

@@ -51,7 +51,11 @@ class UpstreamChanged(RuntimeError):
     """verl has another method for a phase: a run whose phase nobody knows would be ended as one that stands still."""
 
 
+STEP_NAMES = ("global_steps", "step")
+"""Arguments of verl's methods that have the step's number, where the object itself has not."""
+
 _inside = False
+_step: int | None = None
 _last_sign = 0.0
 _stacks: TextIO | None = None
 
@@ -113,27 +117,31 @@ def _show_stacks_on_signal() -> None:
 def _telling(method: Callable[..., Any], phase: str) -> Callable[..., Any]:
     @functools.wraps(method)
     def told(self: Any, *args: Any, **kwargs: Any) -> Any:
-        global _inside
+        global _inside, _step
         if _inside:
             return method(self, *args, **kwargs)
         _inside = True
-        _write(phase, getattr(self, "global_steps", None))
+        _step = next(
+            (step for step in (getattr(self, "global_steps", None), *map(kwargs.get, STEP_NAMES)) if step), _step
+        )
+        _write(phase)
         try:
-            return method(self, *args, **kwargs)
+            result = method(self, *args, **kwargs)
         finally:
             _inside = False
-            _write(f"after {phase}", getattr(self, "global_steps", None))
+        _write(f"after {phase}")  # an exception leaves the phase as it is
+        return result
 
     told.told_phase = phase
     return told
 
 
-def _write(phase: str, step: int | None = None) -> None:
+def _write(phase: str) -> None:
     file = phase_file()
     if file is None:
         return
     try:
         with atomic_file(file) as temporary:
-            temporary.write_text(json.dumps({"phase": phase, "step": step}))
+            temporary.write_text(json.dumps({"phase": phase, "step": _step}))
     except OSError:
         return  # a full disk: the checkpoint's own error tells of it

@@ -50,31 +50,26 @@ class Signs:
         return time.monotonic() - self._since
 
     @property
-    def since(self) -> float:
-        return self._since
-
-    def __str__(self) -> str:
-        return f"{self.phase} (step {self.step})" if self.step else self.phase
+    def where(self) -> str:
+        """Such as `in generate (step 4)`, or `after update (step 4)`."""
+        phase = self.phase if self.phase.startswith("after ") else f"in {self.phase}"
+        return f"{phase} (step {self.step})" if self.step else phase
 
 
 class Workers:
-    """The processes that a run cannot do without, and when one was missed for the first time."""
+    """The processes that a run cannot do without: none of them ends before the run does."""
 
     def __init__(self) -> None:
         self._known: dict[int, str] = {}
-        self.lost: dict[str, float] = {}
-        """What it was → the time of the monotonic clock."""
+        self.lost: list[str] = []
+        """Such as VLLM::EngineCore (pid 812), in the order in which they were missed."""
 
     def look(self, pids: set[int]) -> None:
         for pid in self._known.keys() - pids:
-            self.lost[f"{self._known.pop(pid)} (pid {pid})"] = time.monotonic()
+            self.lost.append(f"{self._known.pop(pid)} (pid {pid})")
         for pid in pids - self._known.keys():
             if match := WORKER.match(title(pid)):
                 self._known[pid] = title(pid) if match[0].endswith("::") else match[0]
-
-    def forget_before(self, sign: float) -> None:
-        """The run went on after these were lost: it can do without them."""
-        self.lost = {what: when for what, when in self.lost.items() if when >= sign}
 
 
 def title(pid: int) -> str:

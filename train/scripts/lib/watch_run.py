@@ -90,6 +90,7 @@ class Watch:
                 break
         for relay in relays:
             relay.finish()
+        self.signs.look(0)
         if self.told:
             return 128 + self.told if status is None else _shell_status(status)
         if ended and ended != FAILED:
@@ -115,11 +116,9 @@ class Watch:
 
     def _why_end(self) -> str:
         if STALL_LIMIT_S and self.signs.quiet_s > STALL_LIMIT_S:
-            return f"stalled in {self.signs}: no sign of life for {self.signs.quiet_s:.0f} s (STALL_LIMIT_S)"
-        self.workers.forget_before(self.signs.since)
-        for what, when in self.workers.lost.items():
-            if time.monotonic() - when > LOST_LIMIT_S:
-                return f"lost {what} in {self.signs}, and waited for it for {time.monotonic() - when:.0f} s"
+            return f"stalled {self.signs.where}: no sign of life for {self.signs.quiet_s:.0f} s (STALL_LIMIT_S)"
+        if self.workers.lost and self.signs.quiet_s > LOST_LIMIT_S:
+            return f"lost {self.workers.lost[0]}; {self.signs.quiet_s:.0f} s without a sign of life {self.signs.where}"
         if self.copy.failed and time.monotonic() - self.copy.failed > LOST_LIMIT_S:
             return FAILED
         return ""
@@ -137,14 +136,17 @@ class Watch:
     def _tell(self, failure: Failure, status: int) -> int:
         """The last lines on the screen."""
         took = time.monotonic() - self.started
-        lines = [f"error: {failure.cause}", f"phase  {self.signs}; status {status} after {took:.0f} s"]
+        lines = [
+            f"error: {failure.cause}",
+            f"phase  {self.signs.where.removeprefix('in ')}; status {status} after {took:.0f} s",
+        ]
         lines += [f"at     {place}" for place in failure.places]
         if failure.fix:
             lines.append(f"fix    {failure.fix}")
         if self.stacks:
             lines.append(f"stacks {self.stacks}")
         lines.append(f"log    {self.log}")
-        self._note(failure.cause if str(self.signs) in failure.cause else f"{failure.cause}, in {self.signs}")
+        self._note(failure.cause if self.signs.where in failure.cause else f"{failure.cause}, {self.signs.where}")
         for line in lines:
             self.copy.add(line)
         print("\n".join(["", *lines]), file=sys.stderr, flush=True)
