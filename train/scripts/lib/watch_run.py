@@ -91,6 +91,7 @@ class Watch:
         for relay in relays:
             relay.finish()
         self.signs.look(0)
+        shutil.rmtree(self.directory / ".stacks", ignore_errors=True)
         if self.told:
             return 128 + self.told if status is None else _shell_status(status)
         if ended and ended != FAILED:
