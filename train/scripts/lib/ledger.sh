@@ -18,7 +18,7 @@ run_recorded() {
     ledger begin --recipe "$recipe" --node "${run_node:-0}" --config <(printf '%s' "$config") \
         --command <(show_command "$@") || exit
     cd "$VERITAS_ROOT" || exit
-    run_in_group "$@" || status=$?
+    watch_in_group "$@" || status=$?
     ((${run_node:-0})) || (trap '' INT TERM HUP && ledger end --status "$status") ||
         say "error: $CHECKPOINT_DIR/exits.jsonl does not say how this run ended"
     return "$status"
