@@ -15,7 +15,7 @@ from script_runner import TRAINER, Checkout, command_of, error_lines
 
 RUNS = "train/scripts/runs.sh"
 STEPS = """
-import json, os, sys, time
+import json, os, sys, time, zipfile
 from pathlib import Path
 run = Path(os.environ["CHECKPOINT_DIR"])
 latest = run / "latest_checkpointed_iteration.txt"
@@ -24,7 +24,12 @@ with open(os.environ["VERL_FILE_LOGGER_PATH"], "ab", buffering=0) as file:
     for step in range(first + 1, first + 4):
         data = {"critic/score/mean": step / 10, "start": first}
         file.write(json.dumps({"step": step, "data": data}).encode() + b"\\n")
-(run / f"global_step_{first + 2}/actor").mkdir(parents=True)
+actor = run / f"global_step_{first + 2}/actor"
+actor.mkdir(parents=True)
+(actor / "fsdp_config.json").write_text('{"world_size": 1}')
+for file in (actor / "model_world_size_1_rank_0.pt", actor.parent / "data.pt"):
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("weights", "")
 latest.write_text(str(first + 2))
 if "WAIT" in os.environ:
     time.sleep(300)
