@@ -121,6 +121,7 @@ REAL = {
         "DataError: 14 of 48 rows have more than data.max_length=128",
         "train/tools/sft/token_table.py:283",
     ),
+    "killed_sft_trainer": ("Signal 9 (SIGKILL) received by PID 29884", ""),
     "killed_vllm": ("VLLM::EngineCore (pid 7000) died", ""),
 }
 LOST = {"killed_vllm": ["VLLM::EngineCore (pid 7000)"]}

@@ -135,6 +135,8 @@ def explain(lines: list[str], status: int, lost: Iterable[str] = (), oom_kills: 
     died = next((f"{what} died" for what in lost), "")
     if oom_kills or any(RAY_KILLED.search(line) for line in lines):
         return Failure(f"out of memory: {died or 'the kernel or Ray killed a process'}", [], HOST_MEMORY)
+    if status == -9:
+        return Failure("the trainer was killed by signal 9", [], KILLED)
     if known or last_words:
         return _as_failure((known or last_words)[0])
     if crash := next((match[0] for line in lines if (match := CRASH.search(line))), ""):
@@ -144,7 +146,7 @@ def explain(lines: list[str], status: int, lost: Iterable[str] = (), oom_kills: 
     if real or raised:
         return _as_failure((real or raised[-1:])[0])
     if status < 0:
-        return Failure(f"the trainer was killed by signal {-status}", [], KILLED if status == -9 else "")
+        return Failure(f"the trainer was ended by signal {-status}", [], "")
     last = next((line for line in reversed(lines) if line.strip()), "")
     return Failure(_short(f"no exception, and its last line was: {last}"), [], _fix(last))
 
