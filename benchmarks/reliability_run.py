@@ -33,6 +33,7 @@ ARGUMENTS = {
         "data.filter_overlong_prompts=false",
         "actor_rollout_ref.rollout.n=2",
         "actor_rollout_ref.actor.entropy_coeff=0.01",  # a random model earns no reward, and must move all the same
+        "trainer.total_epochs=100000",
         "trainer.val_before_train=false",
         "trainer.test_freq=-1",
         f"trainer.save_freq={SAVE_FREQ['grpo']}",
