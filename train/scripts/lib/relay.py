@@ -24,19 +24,14 @@ import tty
 from collections import deque
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+
+from ledger.masking import is_secret, mask
+
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-SECRET_NAME = re.compile(r".*(_TOKEN|_API_KEY|_ACCESS_KEY.*|SECRET.*|PASSWORD.*|PASSWD.*|CREDENTIALS.*)$")
-"""As `is_secret` in common.sh."""
-URL_PASSWORD = re.compile(r"(://)[^/@\s]+@")
 KEPT_LINES = 20_000
 QUIET_S = 0.5
 """A daemon may hold the pipe for ever: after the command's end we wait so long for more."""
-
-
-def secrets_of(environment: dict[str, str]) -> list[str]:
-    """The values that no log may hold, longest first."""
-    values = {value for name, value in environment.items() if SECRET_NAME.fullmatch(name) and len(value) >= 4}
-    return sorted(values, key=len, reverse=True)
 
 
 class LogCopy:
@@ -46,16 +41,13 @@ class LogCopy:
         self.lines: deque[str] = deque(maxlen=KEPT_LINES)
         self.failed = 0.0
         """When Hydra, which starts verl, said that it failed; by the monotonic clock."""
-        self._secrets = secrets_of(dict(os.environ))
+        self._secrets = {name: value for name, value in os.environ.items() if is_secret(name)}
         self._lock = threading.Lock()
         self._file = path.open("a", encoding="utf-8")
 
     def add(self, text: str) -> None:
         """One line, as it came."""
-        text = ANSI.sub("", text.rstrip("\r\n").rpartition("\r")[2])
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        text = URL_PASSWORD.sub(r"\1***@", text)
+        text = mask(ANSI.sub("", text.rstrip("\r\n").rpartition("\r")[2]), self._secrets)
         if text.startswith("Error executing job with overrides"):
             self.failed = self.failed or time.monotonic()
         with self._lock:
