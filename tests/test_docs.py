@@ -109,8 +109,8 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 def test_every_file_and_directory_named_exists(page: Path) -> None:
     code = code_in(page)
     for name in set(re.findall(r"[\w./-]*\w\.(?:sh|py|yaml)\b", code)):
-        package, _, rest = name.partition("/")
-        spec = importlib.util.find_spec(package) if package in ("asyncio", "verl", "vllm") else None
+        package, _, rest = name.rpartition("site-packages/")[2].partition("/")
+        spec = importlib.util.find_spec(package) if package in ("asyncio", "torch", "verl", "vllm") else None
         folders = (spec.submodule_search_locations or []) if spec else []
         ours = any(f"/{file}".endswith(f"/{name}") for file in repository_files())
         made = name == CONFIG_FILE  # by a run

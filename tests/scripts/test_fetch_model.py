@@ -132,7 +132,8 @@ def test_locating_asks_the_hub_for_nothing(repo: Checkout, hub: Hub) -> None:
 def test_the_trainer_downloads_after_its_checks_and_needs_no_token_for_an_open_model(repo: Checkout, hub: Hub) -> None:
     repo.stand_in_verl("import os; print('path', os.environ['AGENT_MODEL_PATH'])")
     refused = repo.trainer("no_such_game", AGENT_MODEL_REPO_ID=MODEL)
-    assert refused.returncode == 2 and hub.asked == []
+    assert refused.returncode == 2
+    assert hub.asked == ["/api/models?limit=1"]  # the doctor: does the hub answer?
     result = repo.trainer("tic_tac_toe", AGENT_MODEL_REPO_ID=MODEL)
     assert result.returncode == 0, result.stderr
     assert f"path {repo.root}/train/models/{MODEL}" in result.stdout

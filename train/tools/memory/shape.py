@@ -158,7 +158,7 @@ def stored_tensors(directory: Path) -> dict[str, tuple[int, ...]]:
         files = set(json.loads(index.read_text())["weight_map"].values()) if index.exists() else {"model.safetensors"}
         for name in sorted(files):
             with safe_open(directory / name, framework="np") as file:  # headers alone: no torch, which takes seconds
-                shapes |= {key: tuple(file.get_slice(key).get_shape()) for key in file}
+                shapes |= {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
     except (OSError, ValueError, KeyError, AttributeError, SafetensorError):
         return {}  # a directory that holds only a config is enough for a plan
     return shapes
