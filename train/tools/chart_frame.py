@@ -57,7 +57,7 @@ def axis_number(value: float) -> str:
     if 0 < size < 1e-3:
         digits, _, exponent = f"{value:.1e}".partition("e")
         return f"{digits.removesuffix('.0')}e{int(exponent)}"
-    return f"{value:.4g}"
+    return f"{value:.4g}" if size >= 1e-2 else f"{value:.3g}"
 
 
 @dataclass(frozen=True)

@@ -26,15 +26,17 @@ def is_secret(name: str) -> bool:
     return NAME.fullmatch(name) is not None
 
 
-def mask(text: str, environment: Mapping[str, str] = os.environ) -> str:
-    values = [value for name, value in environment.items() if is_secret(name) and len(value) >= LEAST_LENGTH]
+def mask(text: str, environment: Mapping[str, str] | None = None) -> str:
+    """`environment`: this process's, when nothing is given."""
+    variables = os.environ if environment is None else environment
+    values = [value for name, value in variables.items() if is_secret(name) and len(value) >= LEAST_LENGTH]
     for value in sorted(values, key=len, reverse=True):
         # Shells and JSON quote with a backslash before a character.
         text = re.sub("".join(rf"\\?{re.escape(character)}" for character in value), "***", text)
     return AFTER_KEY.sub(r"\1***", IN_URL.sub(r"\1***@", text))
 
 
-def mask_all(value: Any, environment: Mapping[str, str] = os.environ) -> Any:
+def mask_all(value: Any, environment: Mapping[str, str] | None = None) -> Any:
     """A value as JSON has it with every text in it masked, and whole what stands under a key named like a secret."""
     if isinstance(value, Mapping):
         return {
