@@ -43,7 +43,7 @@ class MeasuredReplayBuffer(ReplayBuffer):
         self.poll_interval = float(kwargs["sampler_kwargs"].get("poll_seconds", self.poll_interval))
 
     def sample(self, global_steps: int, partition_id: str, batch_size: int) -> tuple[Any, dict[str, Any]]:
-        batch, metrics = super().sample(global_steps, partition_id, batch_size)
+        batch, metrics = super().sample(global_steps=global_steps, partition_id=partition_id, batch_size=batch_size)
         if partition_id == "val" or not batch.keys:
             return batch, metrics
         data = tq.kv_batch_get(
