@@ -199,7 +199,8 @@ def _short(text: str) -> str:
 def _shown(places: list[tuple[str, str, str]]) -> list[str]:
     root = str(Path(__file__).resolve().parents[3]) + "/"
     own_folders = tuple(root + folder for folder in ("train/tools/", "train/scripts/", "data_processing/"))
-    places = [place for place in places if not place[0].endswith("/run_phase.py")]  # it stands around verl's methods
+    around = ("/run_phase.py", "/measured_replay_buffer.py")  # they stand around verl's methods
+    places = [place for place in places[:-1] if not place[0].endswith(around)] + places[-1:]
     ours = [place for place in places if place[0].startswith(own_folders)]
     chosen = [*ours[-1:], *(place for place in places[-1:] if place not in ours[-1:])]
     return [f"{file.removeprefix(root)}:{line} in {name}" for file, line, name in chosen]
