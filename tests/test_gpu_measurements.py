@@ -24,7 +24,7 @@ TRAINING = [name for name, measurement in MEASUREMENTS.items() if measurement.ov
 @pytest.mark.parametrize("name", TRAINING)
 def test_every_run_composes_with_the_profile_of_its_gpus(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     measurement = MEASUREMENTS[name]
-    gpus = 2 if name.endswith("2gpu") else 1
+    gpus = int(name[-4]) if name.endswith("gpu") else 1
     sft = "SFT" in measurement.command[1]
     variables = {
         "VERITAS_ROOT": str(ROOT),
@@ -42,7 +42,8 @@ def test_every_run_composes_with_the_profile_of_its_gpus(name: str, monkeypatch:
         monkeypatch.setenv(key, value)
     # A setting of an adapter: the script passes it on with ++.
     overrides = [
-        f"+{part}" if part.startswith("+") else part.format(work="/gpu") for part in measurement.overrides or []
+        f"+{part}" if part.startswith("+") else part.format(work="/gpu", root=ROOT)
+        for part in measurement.overrides or []
     ]
     config = compose_recipe(ROOT / "train/config", "sft" if sft else "openspiel", overrides)
     assert config.trainer.n_gpus_per_node == gpus

@@ -13,6 +13,7 @@ TASKS = ["--env", "openspiel", "--set", "game_types=tic_tac_toe", "--set", "num_
 GRPO = ["bash", "train/scripts/openspiel-ppo-trainer.sh", "tic_tac_toe"]
 SFT = ["bash", "train/scripts/lgc-v2-SFT-trainer.sh"]
 RL_METRICS = "{root}/train/artifacts/RL/checkpoints/{name}/metrics.jsonl"
+LORA, FULL = {"ENABLE_LORA": "1"}, {"ENABLE_LORA": "0"}
 SFT_METRICS = "{root}/train/artifacts/checkpoints/{name}/metrics.jsonl"
 
 
@@ -30,18 +31,24 @@ class Measurement:
     limit_s: float = 600
 
 
+# 64 tasks a step with 8 answers each, of one move in tic-tac-toe.
+SHORT = [
+    "data.train_batch_size=64",
+    "data.max_prompt_length=256",
+    "data.max_response_length=16",
+    "data.filter_overlong_prompts=false",
+    "+data.custom_cls.config.adapter_config.num_tasks_per_case=2000",
+    "actor_rollout_ref.rollout.max_model_len=288",
+    "actor_rollout_ref.rollout.gpu_memory_utilization=0.25",
+]
+
+
 def learning(tuning: dict[str, str]) -> Measurement:
-    """100 steps of 64 tasks and 8 answers each, validated on 200 held-out tasks, 4 answers each, before and after."""
+    """100 steps, validated on 200 held-out tasks, 4 answers each, before and after."""
     return Measurement(
         GRPO,
         [
-            "data.train_batch_size=64",
-            "data.max_prompt_length=256",
-            "data.max_response_length=16",
-            "data.filter_overlong_prompts=false",
-            "+data.custom_cls.config.adapter_config.num_tasks_per_case=2000",
-            "actor_rollout_ref.rollout.max_model_len=288",
-            "actor_rollout_ref.rollout.gpu_memory_utilization=0.25",
+            *SHORT,
             "actor_rollout_ref.rollout.val_kwargs.n=4",
             "trainer.total_training_steps=100",
             "trainer.total_epochs=100",
@@ -53,6 +60,20 @@ def learning(tuning: dict[str, str]) -> Measurement:
         needs=("{work}/warm.done",),
         makes="{work}/learned-" + tuning["ENABLE_LORA"],
         metrics=RL_METRICS,
+    )
+
+
+def overhead(*more: str, needs: tuple[str, ...] = ()) -> Measurement:
+    """20 steps without validation."""
+    steps = ["trainer.total_training_steps=20", "trainer.total_epochs=100"]
+    quiet = ["trainer.save_freq=-1", "trainer.test_freq=-1", "trainer.val_before_train=false"]
+    return Measurement(
+        GRPO,
+        [*SHORT, *steps, *quiet, *more],
+        {"AGENT_MODEL_REPO_ID": SMALL, **LORA},
+        needs=needs,
+        metrics=RL_METRICS,
+        limit_s=300,
     )
 
 
@@ -78,12 +99,10 @@ def evaluate(model: str, need: str, output: str) -> Measurement:
     )
 
 
-def sft_large(rank: int, fused: str | None, gpus: int = 1) -> Measurement:
+def sft_large(rank: int, *more: str, gpus: int = 1) -> Measurement:
     """8 steps of 32 texts of 2,048 tokens on each GPU."""
     overrides = ["trainer.total_training_steps=8", "trainer.save_freq=-1", "trainer.test_freq=-1"]
-    overrides += ["checkpoint.save_contents=[extra]"]  # verl saves at the end whatever save_freq says
-    if fused:
-        overrides += ["model.use_fused_kernels=true", f"model.fused_kernel_options.impl_backend={fused}"]
+    overrides += ["checkpoint.save_contents=[extra]", *more]  # verl saves at the end whatever save_freq says
     return Measurement(
         SFT,
         overrides,
@@ -138,6 +157,11 @@ def trl(model: str, need: str, name: str, *arguments: str, limit_s: float = 540)
 
 
 MERGED_SYNC = "actor_rollout_ref.model.lora.merge=true"
+# Activations are kept for the backward pass, not worked out again.
+KEPT = ("actor_rollout_ref.model.enable_gradient_checkpointing=false",)
+SFT_KEPT = ("model.enable_gradient_checkpointing=false",)
+# Log-probs from the hidden states, without the logits in memory.
+SFT_FUSED = ("model.use_fused_kernels=true", "model.fused_kernel_options.impl_backend=triton")
 FUSED = (
     "actor_rollout_ref.model.use_fused_kernels=true",
     "actor_rollout_ref.model.fused_kernel_options.impl_backend=triton",
@@ -205,19 +229,47 @@ MEASUREMENTS: dict[str, Measurement] = {
     "evaluate-before": evaluate(WARM, "{work}/warm.done", "{work}/before"),
     "evaluate-lora": evaluate("{work}/merged-1", "{work}/merged-1.done", "{work}/after-lora"),
     "evaluate-full": evaluate("{work}/merged-0", "{work}/merged-0.done", "{work}/after-full"),
-    "sft-4b-full": sft_large(0, None),
-    "sft-4b-full-fused": sft_large(0, "triton"),
-    "sft-4b-lora": sft_large(16, None),
-    "sft-4b-full-2gpu": sft_large(0, None, gpus=2),
-    "grpo-4b-lora": grpo_large({"ENABLE_LORA": "1"}, MERGED_SYNC),
-    "grpo-4b-lora-fused": grpo_large({"ENABLE_LORA": "1"}, MERGED_SYNC, *FUSED),
-    "grpo-4b-lora-adapters": grpo_large({"ENABLE_LORA": "1"}, steps=3),
-    "grpo-4b-full": grpo_large({"ENABLE_LORA": "0"}, steps=3),
-    "grpo-4b-lora-2gpu": grpo_large({"ENABLE_LORA": "1"}, MERGED_SYNC, gpus=2),
+    "sft-4b-full": sft_large(0),
+    "sft-4b-full-fused": sft_large(0, *SFT_FUSED),
+    "sft-4b-full-kept": sft_large(0, *SFT_KEPT),
+    "sft-4b-full-kept-fused": sft_large(0, *SFT_KEPT, *SFT_FUSED),
+    "sft-4b-lora": sft_large(16),
+    "sft-4b-lora-kept": sft_large(16, *SFT_KEPT),
+    "sft-4b-full-2gpu": sft_large(0, gpus=2),
+    "sft-4b-full-4gpu": sft_large(0, gpus=4),
+    "grpo-4b-lora": grpo_large(LORA, MERGED_SYNC),
+    "grpo-4b-lora-fused": grpo_large(LORA, MERGED_SYNC, *FUSED),
+    "grpo-4b-lora-kept": grpo_large(LORA, MERGED_SYNC, *KEPT, *FUSED),
+    "grpo-4b-lora-adapters": grpo_large(LORA, steps=3),
+    "grpo-4b-full": grpo_large(FULL, steps=3),
+    "grpo-4b-full-kept": grpo_large(FULL, *KEPT, *FUSED, steps=3),
+    "grpo-4b-lora-2gpu": grpo_large(LORA, MERGED_SYNC, gpus=2),
+    "grpo-4b-lora-4gpu": grpo_large(LORA, MERGED_SYNC, gpus=4),
+    "plain-data": Measurement(["{python}", "benchmarks/gpu/plain_verl.py", "{work}/plain.parquet"], limit_s=60),
+    "grpo-135m-ours": overhead(),
+    "grpo-135m-plain": overhead(
+        "data.custom_cls.path=null",
+        "data.custom_cls.name=null",
+        "data.train_files=[{work}/plain.parquet]",
+        "data.val_files=[{work}/plain.parquet]",
+        "reward.custom_reward_function.path={root}/benchmarks/gpu/plain_verl.py",
+        needs=("{work}/plain.parquet",),
+    ),
     "trl-4b-lora": trl(
         LARGE, "{work}/qwen3-4b.done", "trl-4b", "--steps", "4", "--tasks", "32", "--max-tokens", "1024"
     ),
     "trl-135m-lora": trl(
-        WARM, "{work}/warm.done", "trl-135m", "--steps", "100", "--tasks", "64", "--max-tokens", "16", "--lr", "3e-4"
+        WARM,
+        "{work}/warm.done",
+        "trl-135m",
+        "--steps",
+        "60",
+        "--tasks",
+        "64",
+        "--max-tokens",
+        "16",
+        "--lr",
+        "3e-4",
+        *("--memory", "0.25", "--micro-batch", "64"),
     ),
 }

@@ -96,7 +96,7 @@ def measure(name: str, measurement: Measurement, options: argparse.Namespace) ->
     command = [part.format(work=work, python=sys.executable) for part in measurement.command]
     if measurement.overrides is not None:
         given = options.sft if "SFT" in measurement.command[1] else options.grpo
-        command += [part.format(work=work) for part in measurement.overrides] + given
+        command += [part.format(work=work, root=ROOT) for part in measurement.overrides] + given
     variables = {key: value.format(work=work) for key, value in measurement.variables.items()}
     queue = options.gpus.replace(",", "-")
     environment = {
