@@ -67,7 +67,8 @@ def prove_export(
         untrained = directory_loader(base.directory, trust_remote_code)
     loader, prompts = directory_loader(model, trust_remote_code), sample_ids(model)
     original = checkpoint_loader(source, trained, True, trust_remote_code)
-    proof.run("transformers", check_logits, loader, original, untrained, prompts, parameters, num_layers(model))
+    size = (parameters, num_layers(model), weights.dtype(next(iter(weights))))
+    proof.run("transformers", check_logits, loader, original, untrained, prompts, *size)
     if with_vllm:
         proof.run("vLLM", check_vllm, model, loader, prompts)
     return proof

@@ -186,7 +186,8 @@ def prove(options: argparse.Namespace, base: Path, model: Path, difference: Diff
     original = adapter_loader(base, adapter, trust) if adapted else directory_loader(adapter, trust)
     loader, prompts = directory_loader(model, trust), sample_ids(model)
     untrained = directory_loader(base, trust)
-    proof.run("transformers", check_logits, loader, original, untrained, prompts, parameters, num_layers(model))
+    size = (parameters, num_layers(model), weights.dtype(next(iter(weights))))
+    proof.run("transformers", check_logits, loader, original, untrained, prompts, *size)
     if not options.no_vllm:
         proof.run("vLLM", check_vllm, model, loader, prompts)
     return proof
