@@ -13,7 +13,7 @@ TASKS = ["--env", "openspiel", "--set", "game_types=tic_tac_toe", "--set", "num_
 GRPO = ["bash", "train/scripts/openspiel-ppo-trainer.sh", "tic_tac_toe"]
 SFT = ["bash", "train/scripts/lgc-v2-SFT-trainer.sh"]
 RL_METRICS = "{root}/train/artifacts/RL/checkpoints/{name}/metrics.jsonl"
-LORA, FULL = {"ENABLE_LORA": "1"}, {"ENABLE_LORA": "0"}
+LORA, FULL = ({"ENABLE_LORA": lora, "FSDP_STRATEGY": "fsdp2"} for lora in "10")
 SFT_METRICS = "{root}/train/artifacts/checkpoints/{name}/metrics.jsonl"
 
 
@@ -43,7 +43,7 @@ SHORT = [
 ]
 
 
-def learning(tuning: dict[str, str]) -> Measurement:
+def learning(tuning: dict[str, str], *more: str) -> Measurement:
     """100 steps, validated on 200 held-out tasks, 4 answers each, before and after."""
     return Measurement(
         GRPO,
@@ -55,6 +55,7 @@ def learning(tuning: dict[str, str]) -> Measurement:
             "trainer.save_freq=100",
             "trainer.test_freq=100",
             "trainer.validation_data_dir={work}/validation-" + tuning["ENABLE_LORA"],
+            *more,
         ],
         {"AGENT_MODEL_REPO_ID": WARM, **tuning},
         needs=("{work}/warm.done",),
@@ -99,9 +100,9 @@ def evaluate(model: str, need: str, output: str) -> Measurement:
     )
 
 
-def sft_large(rank: int, *more: str, gpus: int = 1) -> Measurement:
-    """8 steps of 32 texts of 2,048 tokens on each GPU."""
-    overrides = ["trainer.total_training_steps=8", "trainer.save_freq=-1", "trainer.test_freq=-1"]
+def sft_large(rank: int, *more: str, gpus: int = 1, fsdp: str = "fsdp2") -> Measurement:
+    """6 steps of 32 texts of 2,048 tokens on each GPU."""
+    overrides = ["trainer.total_training_steps=6", "trainer.save_freq=-1", "trainer.test_freq=-1"]
     overrides += ["checkpoint.save_contents=[extra]", *more]  # verl saves at the end whatever save_freq says
     return Measurement(
         SFT,
@@ -114,6 +115,7 @@ def sft_large(rank: int, *more: str, gpus: int = 1) -> Measurement:
             "SFT_TRUNCATION": "right",
             "SFT_LR": "1e-5",
             "SFT_LORA_RANK": str(rank),
+            "FSDP_STRATEGY": fsdp,
         },
         needs=("{work}/qwen3-4b.done", "{work}/long.parquet"),
         metrics=SFT_METRICS,
@@ -158,7 +160,10 @@ def trl(model: str, need: str, name: str, *arguments: str, limit_s: float = 540)
 
 MERGED_SYNC = "actor_rollout_ref.model.lora.merge=true"
 # Activations are kept for the backward pass, not worked out again.
-KEPT = ("actor_rollout_ref.model.enable_gradient_checkpointing=false",)
+KEPT = (
+    "actor_rollout_ref.model.enable_gradient_checkpointing=false",
+    "actor_rollout_ref.actor.ppo_max_token_len_per_gpu=12288",
+)
 SFT_KEPT = ("model.enable_gradient_checkpointing=false",)
 # Log-probs from the hidden states, without the logits in memory.
 SFT_FUSED = ("model.use_fused_kernels=true", "model.fused_kernel_options.impl_backend=triton")
@@ -222,8 +227,8 @@ MEASUREMENTS: dict[str, Measurement] = {
         makes="{work}/warm.done",
         limit_s=150,
     ),
-    "grpo-135m-lora": learning({"ENABLE_LORA": "1", "LEARNING_RATE": "3e-4"}),
-    "grpo-135m-full": learning({"ENABLE_LORA": "0", "LEARNING_RATE": "1e-5"}),
+    "grpo-135m-lora": learning({**LORA, "LEARNING_RATE": "3e-4"}, MERGED_SYNC),
+    "grpo-135m-full": learning({**FULL, "LEARNING_RATE": "1e-5"}),
     "merge-135m-lora": merge("1", "grpo-135m-lora"),
     "merge-135m-full": merge("0", "grpo-135m-full"),
     "evaluate-before": evaluate(WARM, "{work}/warm.done", "{work}/before"),
@@ -234,12 +239,15 @@ MEASUREMENTS: dict[str, Measurement] = {
     "sft-4b-full-kept": sft_large(0, *SFT_KEPT),
     "sft-4b-full-kept-fused": sft_large(0, *SFT_KEPT, *SFT_FUSED),
     "sft-4b-lora": sft_large(16),
+    "sft-4b-lora-fsdp1": sft_large(16, fsdp="fsdp"),
+    "sft-4b-full-fsdp1": sft_large(0, fsdp="fsdp"),
     "sft-4b-lora-kept": sft_large(16, *SFT_KEPT),
     "sft-4b-full-2gpu": sft_large(0, gpus=2),
     "sft-4b-full-4gpu": sft_large(0, gpus=4),
     "grpo-4b-lora": grpo_large(LORA, MERGED_SYNC),
     "grpo-4b-lora-fused": grpo_large(LORA, MERGED_SYNC, *FUSED),
     "grpo-4b-lora-kept": grpo_large(LORA, MERGED_SYNC, *KEPT, *FUSED),
+    "grpo-4b-lora-fsdp1": grpo_large({"ENABLE_LORA": "1", "FSDP_STRATEGY": "fsdp"}, MERGED_SYNC),
     "grpo-4b-lora-adapters": grpo_large(LORA, steps=3),
     "grpo-4b-full": grpo_large(FULL, steps=3),
     "grpo-4b-full-kept": grpo_large(FULL, *KEPT, *FUSED, steps=3),
@@ -256,7 +264,7 @@ MEASUREMENTS: dict[str, Measurement] = {
         needs=("{work}/plain.parquet",),
     ),
     "trl-4b-lora": trl(
-        LARGE, "{work}/qwen3-4b.done", "trl-4b", "--steps", "4", "--tasks", "32", "--max-tokens", "1024"
+        LARGE, "{work}/qwen3-4b.done", "trl-4b", "--steps", "3", "--tasks", "32", "--max-tokens", "1024"
     ),
     "trl-135m-lora": trl(
         WARM,
