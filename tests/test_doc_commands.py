@@ -47,10 +47,10 @@ REASONS = (
     "takes minutes",
 )
 OTHERS = ("kubectl", "pip", "sbatch", "tensorboard", "trackio", "wandb", "python3")
-"""Other people's programs on PATH: as stand-ins they do nothing."""
+"""Other people's programs, on PATH and in .venv/bin: as stand-ins they do nothing."""
 COMMAND = re.compile(
     r"^\s*(\$ )?([A-Z][A-Z0-9_]*=(\S+|'[^']*'|\"[^\"]*\") +)*"
-    rf"(bash|make|docker|git|export|python|\S*/bin/(python|pip)|{'|'.join(OTHERS)}) [\w./-]"
+    rf"(bash|make|docker|git|export|python|\S*/bin/\w+|{'|'.join(OTHERS)}) [\w./-]"
 )
 """A line that a reader would paste into a shell."""
 SERVANTS = {"fetch_model", "memory_plan", "resume_point", "run_ledger"}
@@ -153,8 +153,9 @@ class Rehearsal:
             exec "{sys.executable}" "${{given[@]}}"
             """,
         )
-        for name in OTHERS:
-            self.program(bin / name, "exit 0")
+        for folder in (bin, checkout.root / ".venv/bin"):
+            for name in OTHERS:
+                self.program(folder / name, "exit 0")
         self.program(bin / "make", 'exec /usr/bin/make -n "$@"')
         # The one thing that ray-node.sh asks another machine.
         self.program(
@@ -259,6 +260,7 @@ def test_a_command_that_is_not_run_is_written_rightly(
         parse_only(program, arguments, monkeypatch)
 
 
+@pytest.mark.slow
 def test_the_rehearsal_finds_what_is_misspelt(rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
     def play(command: str) -> None:
         for program, *arguments in rehearsal.play(Fence("", "bash", command)):

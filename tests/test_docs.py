@@ -115,6 +115,13 @@ def test_the_readme_leads_to_every_page() -> None:
     assert linked == {page.name for page in PAGES if page.name != "README.md"}
 
 
+def test_the_readme_names_every_script() -> None:
+    files = [*(ROOT / "train/scripts").glob("*.sh"), *(ROOT / "data_processing").glob("*.py")]
+    programs = {path.name for path in files if path.suffix == ".sh" or "__main__" in path.read_text(encoding="utf-8")}
+    table = "\n".join(cells[0] for cells in rows_in((ROOT / "README.md").read_text(encoding="utf-8"), "script"))
+    assert not programs - set(re.findall(r"[\w-]+\.(?:sh|py)", table))
+
+
 def test_every_file_and_environment_in_the_picture_is_there() -> None:
     picture = text_of("data_way.svg")
     names = re.findall(r">([\w./*-]+\.(?:sh|py|yaml))<", picture)
@@ -188,6 +195,8 @@ def test_the_settings_and_games_are_those_of_the_adapter() -> None:
         assert rows[name] == f"{getattr(defaults, name):{'g' if name == 'value_budget_ms' else ''}}", name
     listed = [case for cells in rows_in(text, "`game_types`") for case in re.findall(r"`([^`]+)`", cells[1])]
     assert sorted(listed) == sorted(AVAILABLE_CASES)
+    (hex_row,) = [cells[1] for cells in rows_in(text_of("training.md"), "you write") if cells[0] == "`hex`"]
+    assert re.findall(r"(\d+)×", hex_row) == re.findall(r"hex\(board_size=(\d+)\)", " ".join(AVAILABLE_CASES))
     measured = [cells[0].strip("`") for cells in rows_in(text, "case")]
     assert sorted(measured) == sorted(AVAILABLE_CASES)
 
