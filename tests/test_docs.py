@@ -71,6 +71,13 @@ def sources() -> str:
 
 
 @functools.cache
+def known_options() -> set[str]:
+    files = [file for file in repository_files() if re.search(r"^(?!tests/).+\.(py|sh|sbatch)$", file)]
+    texts = ((ROOT / file).read_text(encoding="utf-8") for file in files)
+    return {option for text in texts for option in re.findall(r"--[a-z][\w-]+", text)}
+
+
+@functools.cache
 def documented_variables() -> dict[str, str]:
     """Variable → default, from .env.example."""
     return dict(re.findall(r"^#([A-Z][A-Z0-9_]*)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
@@ -115,6 +122,11 @@ def test_the_readme_leads_to_every_page() -> None:
     assert linked == {page.name for page in PAGES if page.name != "README.md"}
 
 
+def test_the_architecture_names_every_package() -> None:
+    packages = {path.parent.name for path in (ROOT / "train/tools").glob("*/__init__.py")}
+    assert packages <= set(re.findall(r"`train/tools/(\w+)`", text_of("architecture.md")))
+
+
 def test_the_readme_names_every_script() -> None:
     files = [*(ROOT / "train/scripts").glob("*.sh"), *(ROOT / "data_processing").glob("*.py")]
     programs = {path.name for path in files if path.suffix == ".sh" or "__main__" in path.read_text(encoding="utf-8")}
@@ -134,10 +146,8 @@ def test_every_file_and_environment_in_the_picture_is_there() -> None:
 
 @each_page
 def test_every_option_named_is_one_of_our_programs_or_of_one_that_is_known(page: Path) -> None:
-    files = (file for file in repository_files() if re.search(r"\.(py|sh|sbatch)$", file))
-    ours = "\n".join((ROOT / file).read_text(encoding="utf-8") for file in files if not file.startswith("tests/"))
     named = set(re.findall(r"(?<![\w-])--[a-z][\w-]+", code_in(page)))
-    assert not [name for name in named - OPTIONS_OF_OTHERS if not re.search(rf"{name}(?![\w-])", ours)]
+    assert not named - OPTIONS_OF_OTHERS - known_options()
 
 
 @each_page
