@@ -92,6 +92,26 @@ def test_every_command_is_run_or_says_why_not(page: Path) -> None:
     assert not [line for line in between.splitlines() if line.startswith("    ") and COMMAND.match(line)]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```bash\nbash train/scripts/runs.sh\n```\n",
+        "```bash\nDRY_RUN=1 bash train/scripts/merge.sh\nmake model\n```\n",
+        "1. So:\n\n   ```bash\n   make model\n   ```\n",
+        "```\nWANDB_EXP=a bash train/scripts/merge.sh\n```\n",
+        "```sh\nmake model\n```\n",
+        "Like this:\n\n    make model\n",
+        "<!-- not run: it is long -->\n```bash\nmake model\n```\n",
+        "<!-- run -->\n```\nmake model\n```\n",
+    ],
+)
+def test_a_new_command_does_not_slip_in(tmp_path: Path, text: str) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"# A page\n\n{text}")
+    with pytest.raises(AssertionError):
+        test_every_command_is_run_or_says_why_not(page)
+
+
 def test_a_command_is_known_when_it_is_seen() -> None:
     lines = ("make demo", "  bash train/x.sh", "A=1 B='two words' .venv/bin/python x.py", "$ pip install trackio")
     assert all(map(COMMAND.match, lines))
