@@ -1,26 +1,21 @@
-"""README.md and docs/*.md say what is there: links, files, variables, defaults, messages and commands.
+"""README.md and docs/*.md say what is there: links, files, variables, defaults and messages.
 
-A fenced ```bash line is run, in a copy of the repository, when it starts with DRY_RUN=1 or ends with --help; a whole
-fence is run when `<!-- run -->` stands on the line before it.
+Their commands: test_doc_commands.py.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import functools
 import importlib.util
 import re
-import shutil
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent / "scripts"))
-from script_runner import ROOT, Checkout
-
-from env_adapter import get_env_adapter
+from doc_pages import FENCE, PAGES, ROOT, code_in, prose_of
+from env_adapter import REGISTRY, get_env_adapter
 from games.answers import find_action
 from games.cases import AVAILABLE_CASES, load_case
 from games.states import state_of
@@ -28,29 +23,24 @@ from metric_names import METRICS
 from openspiel_adapter import OpenSpielSettings
 from run_ledger import CONFIG_FILE
 
-PAGES = sorted([*ROOT.glob("README.md"), *(ROOT / "docs").glob("*.md")])
+OPTIONS_OF_OTHERS = {
+    "--enable-auto-tool-choice",
+    "--logdir",
+    "--max-model-len",
+    "--privileged",
+    "--served-model-name",
+    "--tool-call-parser",
+}
+"""Of docker, tensorboard and vLLM."""
 TREES = ("train", "tests", "docs", "data_processing", "benchmarks")
 RUNTIME = re.compile(r"train/(models|artifacts|outputs|parquet|merged_model\w*)\b")
 NOT_OURS = re.compile(RUNTIME.pattern + r"|train/verl/|.*__pycache__/")
-FENCE = re.compile(r"^(<!-- run -->\n)?```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-EXAMPLE = re.compile(r"^````.*?^````$", re.MULTILINE | re.DOTALL)
-"""A prompt or an answer, with fences of its own: nothing in it is ours."""
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
-def prose_of(page: Path) -> str:
-    return EXAMPLE.sub("", page.read_text(encoding="utf-8"))
-
-
 def text_of(name: str) -> str:
     return (ROOT / "docs" / name).read_text(encoding="utf-8")
-
-
-def code_in(page: Path) -> str:
-    """All that the page sets as code, one piece a line."""
-    text = prose_of(page)
-    return "\n".join([*(match[3] for match in FENCE.finditer(text)), *re.findall(r"`([^`\n]+)`", FENCE.sub("", text))])
 
 
 def rows_in(text: str, first_heading: str) -> list[list[str]]:
@@ -78,6 +68,13 @@ def sources() -> str:
     """The code that the pages speak of; a Python text that goes on in the next line is joined."""
     files = [file for file in repository_files() if re.fullmatch(r"(train|data_processing)/.+\.(sh|py|yaml)", file)]
     return re.sub(r'"\s*\n\s*[fr]?"', "", "\n".join((ROOT / file).read_text(encoding="utf-8") for file in files))
+
+
+@functools.cache
+def known_options() -> set[str]:
+    files = [file for file in repository_files() if re.search(r"^(?!tests/).+\.(py|sh|sbatch)$", file)]
+    texts = ((ROOT / file).read_text(encoding="utf-8") for file in files)
+    return {option for text in texts for option in re.findall(r"--[a-z][\w-]+", text)}
 
 
 @functools.cache
@@ -118,6 +115,39 @@ def test_every_file_and_directory_named_exists(page: Path) -> None:
     for name in set(re.findall(rf"\b(?:{'|'.join(TREES)})/[\w./-]*\w(?![\w./*-])", code)):
         metric = any(name in (metric.name, *metric.sources) for metric in METRICS)
         assert metric or RUNTIME.match(name) or (ROOT / name).exists(), name
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    linked = set(re.findall(r"\]\(docs/(\w+\.md)", (ROOT / "README.md").read_text(encoding="utf-8")))
+    assert linked == {page.name for page in PAGES if page.name != "README.md"}
+
+
+def test_the_architecture_names_every_package() -> None:
+    packages = {path.parent.name for path in (ROOT / "train/tools").glob("*/__init__.py")}
+    assert packages <= set(re.findall(r"`train/tools/(\w+)`", text_of("architecture.md")))
+
+
+def test_the_readme_names_every_script() -> None:
+    files = [*(ROOT / "train/scripts").glob("*.sh"), *(ROOT / "data_processing").glob("*.py")]
+    programs = {path.name for path in files if path.suffix == ".sh" or "__main__" in path.read_text(encoding="utf-8")}
+    table = "\n".join(cells[0] for cells in rows_in((ROOT / "README.md").read_text(encoding="utf-8"), "script"))
+    assert not programs - set(re.findall(r"[\w-]+\.(?:sh|py)", table))
+
+
+def test_every_file_and_environment_in_the_picture_is_there() -> None:
+    picture = text_of("data_way.svg")
+    names = re.findall(r">([\w./*-]+\.(?:sh|py|yaml))<", picture)
+    assert len(names) > 6
+    for name in names:
+        assert [file for file in repository_files() if fnmatch.fnmatch(f"/{file}", f"*/{name}")], name
+    shown = re.findall(r">an adapter: ([^<]+)<", picture)[0]
+    assert sorted(shown.split(", ")) == sorted(REGISTRY)
+
+
+@each_page
+def test_every_option_named_is_one_of_our_programs_or_of_one_that_is_known(page: Path) -> None:
+    named = set(re.findall(r"(?<![\w-])--[a-z][\w-]+", code_in(page)))
+    assert not named - OPTIONS_OF_OTHERS - known_options()
 
 
 @each_page
@@ -175,6 +205,8 @@ def test_the_settings_and_games_are_those_of_the_adapter() -> None:
         assert rows[name] == f"{getattr(defaults, name):{'g' if name == 'value_budget_ms' else ''}}", name
     listed = [case for cells in rows_in(text, "`game_types`") for case in re.findall(r"`([^`]+)`", cells[1])]
     assert sorted(listed) == sorted(AVAILABLE_CASES)
+    (hex_row,) = [cells[1] for cells in rows_in(text_of("training.md"), "you write") if cells[0] == "`hex`"]
+    assert re.findall(r"(\d+)×", hex_row) == re.findall(r"hex\(board_size=(\d+)\)", " ".join(AVAILABLE_CASES))
     measured = [cells[0].strip("`") for cells in rows_in(text, "case")]
     assert sorted(measured) == sorted(AVAILABLE_CASES)
 
@@ -211,35 +243,3 @@ def test_every_error_message_quoted_is_in_the_code() -> None:
         parts = [part.strip() for part in message.strip("`").split("…") if part.strip()]
         assert parts and max(map(len, parts)) >= 10, f"too short to be found: {message}"
         assert not [part for part in parts if part not in sources()], message
-
-
-# --- what a page tells to run, runs
-
-
-def commands() -> Iterator[object]:
-    for page in PAGES:
-        for marked, language, body in FENCE.findall(prose_of(page)):
-            if language != "bash":
-                assert not marked, f"{page.name}: only ```bash can be run"
-                continue
-            lines = body.replace("\\\n", " ").splitlines()
-            chosen = [line for line in lines if line.startswith("DRY_RUN=1 ") or line.endswith(" --help")]
-            for command in ["\n".join(lines)] if marked else chosen:
-                yield pytest.param(command, id=f"{page.stem}: {command.splitlines()[0][:60]}")
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    checkout = Checkout(tmp_path_factory.mktemp("docs"))
-    for name in ("data_processing", "benchmarks"):
-        shutil.copytree(ROOT / name, checkout.root / name, ignore=shutil.ignore_patterns("__pycache__", "out"))
-    shutil.copy(ROOT / "Makefile", checkout.root)
-    checkout.own_python()
-    return checkout
-
-
-@pytest.mark.parametrize("command", commands())
-def test_a_command_that_can_be_tried_exits_with_0(checkout: Checkout, command: str) -> None:
-    result = checkout.bash(f"set -euo pipefail\n{command}")
-    assert result.returncode == 0, result.stderr
-    assert result.stdout

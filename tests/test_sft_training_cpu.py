@@ -231,7 +231,7 @@ def test_the_way_from_sft_to_grpo_runs_as_the_page_says(tmp_path: Path, tiny: Pa
     is rightly not merged. The tests of GRPO merge one.
     """
     page = (Path(__file__).parent.parent / "docs/training.md").read_text()
-    commands = page.partition("## From SFT to GRPO")[2].partition("```\n")[2].partition("```")[0]
+    commands = page.partition("## From SFT to GRPO")[2].partition("```bash\n")[2].partition("```")[0]
     commands, _, last = commands.strip().rpartition("\n")
     assert last.endswith("merge-ppo.sh")
     checkout = Checkout(tmp_path)

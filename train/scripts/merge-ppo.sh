@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# As merge.sh, with a target of its own: the models of openspiel-ppo-trainer.sh and swe-synth-ppo-trainer.sh.
+# As merge.sh, with a target of its own: the models of the GRPO scripts.
 #
 #   bash train/scripts/merge-ppo.sh
 #   CHECKPOINT_BASE=train/artifacts/RL/checkpoints/my-run GLOBAL_STEP=100 TARGET_DIR=my-model bash train/scripts/merge-ppo.sh
