@@ -37,7 +37,7 @@
 #   RESUME=auto                         from the latest checkpoint of this WANDB_EXP; never; or a directory global_step_N
 #
 #   PROFILE=                            a file of train/config/profile; found from the machine
-#   FSDP_STRATEGY=fsdp                  fsdp or fsdp2; PROFILE=cpu runs fsdp2
+#   FSDP_STRATEGY=fsdp2                 fsdp2 or fsdp; PROFILE=cpu runs fsdp2
 #   GPU_COUNT=2                         GPUs per node; 1 where there is one or none
 #   NNODES=1                            nodes; with more, start the script on each with the same settings, and:
 #   NODE_RANK=                          this node: 0 to NNODES - 1
@@ -102,6 +102,7 @@ need_free_disk "${CHECKPOINT_DIR%/*}"
 ask_doctor sft
 [[ $PROFILE == cpu* ]] || need_module flashinfer flashinfer-python
 config=$(SFT_FILES_TO_COME=${#converter[@]} check_recipe sft "${overrides[@]}")
+need_liger "$config"
 check_run sft "$config"
 fetch_model
 plan_memory "$config" sft "${overrides[@]}"

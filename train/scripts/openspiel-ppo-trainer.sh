@@ -15,7 +15,7 @@
 #   ENABLE_LORA=0|1       1: LoRA; 0: all weights. LORA_RANK, LORA_ALPHA, LORA_EXCLUDE_MODULES, LORA_ADAPTER_PATH
 #   LEARNING_RATE         in place of the recipe's
 #   LAYERED_SUMMON=0|1    gather LoRA weights layer by layer: less GPU memory
-#   FSDP_STRATEGY=fsdp|fsdp2   ROLLOUT_BACKEND=vllm|sglang   GPU_COUNT   NNODES
+#   FSDP_STRATEGY=fsdp2|fsdp   ROLLOUT_BACKEND=vllm|sglang   GPU_COUNT   NNODES
 #   PROFILE               a file of train/config/profile; found from the machine when not set
 #   WANDB_PROJECT, WANDB_EXP, WANDB_MODE=online|offline|disabled; WANDB_ENTITY, WANDB_TAGS, WANDB_NOTES, WANDB_DIR
 #   TRACKERS              where metrics go: wandb, trackio, tensorboard, with commas between them

@@ -124,7 +124,7 @@ module_pattern() {
 }
 
 choose_strategy() {
-    one_of FSDP_STRATEGY "${FSDP_STRATEGY:-fsdp}" fsdp fsdp2
+    one_of FSDP_STRATEGY "${FSDP_STRATEGY:-fsdp2}" fsdp fsdp2
     if [[ $PROFILE == cpu* ]]; then
         [[ ${FSDP_STRATEGY:-fsdp2} == fsdp2 ]] || die "FSDP_STRATEGY=$FSDP_STRATEGY needs a GPU: PROFILE=$PROFILE runs fsdp2"
     fi
@@ -172,6 +172,7 @@ train_grpo() {
     ask_doctor grpo
     "$need"
     config=$(check_recipe "$recipe" "${overrides[@]}")
+    need_liger "$config"
     check_run "$recipe" "$config"
     fetch_model
     check_cluster

@@ -106,6 +106,11 @@ choose_verl() {
 
 need_open_spiel() { need_module pyspiel "open_spiel==$(pinned open_spiel)"; }
 
+# need_liger CONFIG: what verl imports where the recipe says use_liger.
+need_liger() {
+    ! grep -qE '^ *use_liger: true$' <<<"$1" || need_module liger_kernel "liger-kernel==$(pinned liger-kernel)"
+}
+
 need_reasoning_gym() { need_module reasoning_gym "reasoning-gym==$(pinned reasoning-gym)"; }
 
 # Tests run with pytest of SWE_PYTHON; without one it is that of this environment.

