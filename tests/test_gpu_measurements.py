@@ -88,8 +88,8 @@ def test_the_tables_leave_out_the_warm_up() -> None:
     ]
     steps[0]["val-core/openspiel/reward/mean@4"], steps[-1]["val-core/openspiel/reward/mean@4"] = 0.25, 0.5
     result = {"name": "run", "gpus": ["one"], "steps": steps, "peak_memory_gib": 7.0, "seconds_to_end_of_step_1": 60.0}
-    assert grpo_table([result])[-1].startswith("| run | 1 | 12.0 | – |")
-    assert sft_table([result])[-1].startswith("| run | 1 | 0.12 | 7.0 | – |")
+    assert grpo_table([result])[-1].startswith("| run | 1 | 5 | 12.0 | – |")
+    assert sft_table([result])[-1].startswith("| run | 1 | 5 | 0.120 | 7.0 | – |")
     assert learning_table([result])[-1] == "| run | 0.250 | 0.500 | – | – |"
 
 

@@ -158,6 +158,7 @@ def trl(model: str, need: str, name: str, *arguments: str, limit_s: float = 540)
     )
 
 
+# Whole weights go to the rollout engine, not adapters: verl copies the base to the CPU and back for that.
 MERGED_SYNC = "actor_rollout_ref.model.lora.merge=true"
 # Activations are kept for the backward pass, not worked out again.
 KEPT = (
@@ -165,6 +166,10 @@ KEPT = (
     "actor_rollout_ref.actor.ppo_max_token_len_per_gpu=12288",
 )
 SFT_KEPT = ("model.enable_gradient_checkpointing=false",)
+SFT_CHECKPOINTED = ("model.enable_gradient_checkpointing=true",)
+SFT_LIGER = ("model.use_liger=true",)
+SFT_PLAIN = ("model.use_liger=false",)
+LIGER = "actor_rollout_ref.model.use_liger=true"
 # Log-probs from the hidden states, without the logits in memory.
 SFT_FUSED = ("model.use_fused_kernels=true", "model.fused_kernel_options.impl_backend=triton")
 FUSED = (
@@ -227,32 +232,35 @@ MEASUREMENTS: dict[str, Measurement] = {
         makes="{work}/warm.done",
         limit_s=150,
     ),
-    "grpo-135m-lora": learning({**LORA, "LEARNING_RATE": "3e-4"}, MERGED_SYNC),
+    "grpo-135m-lora": learning({**LORA, "LEARNING_RATE": "3e-4"}),
     "grpo-135m-full": learning({**FULL, "LEARNING_RATE": "1e-5"}),
     "merge-135m-lora": merge("1", "grpo-135m-lora"),
     "merge-135m-full": merge("0", "grpo-135m-full"),
     "evaluate-before": evaluate(WARM, "{work}/warm.done", "{work}/before"),
     "evaluate-lora": evaluate("{work}/merged-1", "{work}/merged-1.done", "{work}/after-lora"),
     "evaluate-full": evaluate("{work}/merged-0", "{work}/merged-0.done", "{work}/after-full"),
-    "sft-4b-full": sft_large(0),
-    "sft-4b-full-fused": sft_large(0, *SFT_FUSED),
-    "sft-4b-full-kept": sft_large(0, *SFT_KEPT),
-    "sft-4b-full-kept-fused": sft_large(0, *SFT_KEPT, *SFT_FUSED),
-    "sft-4b-lora": sft_large(16),
-    "sft-4b-lora-fsdp1": sft_large(16, fsdp="fsdp"),
-    "sft-4b-full-fsdp1": sft_large(0, fsdp="fsdp"),
+    "sft-4b-full": sft_large(0, *SFT_CHECKPOINTED, *SFT_PLAIN),
+    "sft-4b-full-fused": sft_large(0, *SFT_CHECKPOINTED, *SFT_PLAIN, *SFT_FUSED),
+    "sft-4b-full-kept": sft_large(0, *SFT_KEPT, *SFT_PLAIN),
+    "sft-4b-full-kept-fused": sft_large(0, *SFT_KEPT, *SFT_PLAIN, *SFT_FUSED),
+    "sft-4b-full-kept-liger": sft_large(0, *SFT_KEPT, *SFT_LIGER),
+    "sft-4b-full-liger": sft_large(0, *SFT_CHECKPOINTED, *SFT_LIGER),
+    "sft-4b-lora": sft_large(16, *SFT_CHECKPOINTED),
+    "sft-4b-lora-fsdp1": sft_large(16, *SFT_CHECKPOINTED, fsdp="fsdp"),
+    "sft-4b-full-fsdp1": sft_large(0, *SFT_CHECKPOINTED, *SFT_PLAIN, fsdp="fsdp"),
     "sft-4b-lora-kept": sft_large(16, *SFT_KEPT),
-    "sft-4b-full-2gpu": sft_large(0, gpus=2),
-    "sft-4b-full-4gpu": sft_large(0, gpus=4),
-    "grpo-4b-lora": grpo_large(LORA, MERGED_SYNC),
-    "grpo-4b-lora-fused": grpo_large(LORA, MERGED_SYNC, *FUSED),
-    "grpo-4b-lora-kept": grpo_large(LORA, MERGED_SYNC, *KEPT, *FUSED),
-    "grpo-4b-lora-fsdp1": grpo_large({"ENABLE_LORA": "1", "FSDP_STRATEGY": "fsdp"}, MERGED_SYNC),
-    "grpo-4b-lora-adapters": grpo_large(LORA, steps=3),
+    "sft-4b-full-2gpu": sft_large(0, *SFT_KEPT, *SFT_LIGER, gpus=2),
+    "sft-4b-full-4gpu": sft_large(0, *SFT_KEPT, *SFT_LIGER, gpus=4),
+    "grpo-4b-lora": grpo_large(LORA),
+    "grpo-4b-lora-liger": grpo_large(LORA, LIGER),
+    "grpo-4b-lora-kept-liger": grpo_large(LORA, *KEPT, LIGER),
+    "grpo-4b-lora-kept-fused": grpo_large(LORA, *KEPT, *FUSED),
+    "grpo-4b-lora-merged-kept-fused": grpo_large(LORA, MERGED_SYNC, *KEPT, *FUSED),
+    "grpo-4b-lora-fsdp1": grpo_large({"ENABLE_LORA": "1", "FSDP_STRATEGY": "fsdp"}),
     "grpo-4b-full": grpo_large(FULL, steps=3),
-    "grpo-4b-full-kept": grpo_large(FULL, *KEPT, *FUSED, steps=3),
-    "grpo-4b-lora-2gpu": grpo_large(LORA, MERGED_SYNC, gpus=2),
-    "grpo-4b-lora-4gpu": grpo_large(LORA, MERGED_SYNC, gpus=4),
+    "grpo-4b-full-kept-liger": grpo_large(FULL, *KEPT, LIGER, steps=3),
+    "grpo-4b-lora-2gpu": grpo_large(LORA, gpus=2),
+    "grpo-4b-lora-4gpu": grpo_large(LORA, gpus=4),
     "plain-data": Measurement(["{python}", "benchmarks/gpu/plain_verl.py", "{work}/plain.parquet"], limit_s=60),
     "grpo-135m-ours": overhead(),
     "grpo-135m-plain": overhead(

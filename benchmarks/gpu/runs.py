@@ -84,7 +84,7 @@ def run_bounded(command: list[str], environment: dict[str, str], log: Path, limi
 def logged_steps(path: Path) -> list[dict[str, object]]:
     if not path.exists():
         return []
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
     return [
         {"step": row["step"], **{key: value for key, value in row["data"].items() if key.startswith(KEPT)}}
         for row in rows
@@ -119,7 +119,7 @@ def measure(name: str, measurement: Measurement, options: argparse.Namespace) ->
 
     def watch_first_step() -> None:
         while not memory.done.wait(0.2):
-            if metrics.exists() and '"step": 1' in metrics.read_text():
+            if any(step["step"] == 1 for step in logged_steps(metrics)):
                 first_step.append(time.monotonic() - started)
                 return
 

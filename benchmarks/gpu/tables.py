@@ -1,6 +1,7 @@
 """The tables of docs/benchmarks.md from what runs.py wrote: `python benchmarks/gpu/tables.py benchmarks/results/gpu`.
 
-Times are medians over the steps after the first two, in which kernels are compiled and caches filled.
+Times are medians over the steps after the first two, in which kernels are compiled and caches filled; of a run that
+has no more (it was stopped), the last.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ WARM_UP = 2
 
 
 def typical(steps: list[dict[str, float]], key: str) -> float | None:
-    """The median after the warm-up (over all steps where there are no more), or None where it is not logged."""
+    """The median after the warm-up (the last step where there are no more), or None where it is not logged."""
     values = [step[key] for step in steps if key in step]
-    return median(values[WARM_UP:] or values) if values else None
+    return median(values[WARM_UP:] or values[-1:]) if values else None
 
 
 def number(value: float | None, digits: int = 1) -> str:
@@ -40,7 +41,15 @@ def header(*cells: str) -> list[str]:
 
 def grpo_table(results: list[dict]) -> list[str]:
     lines = header(
-        "run", "GPUs", "s a step", *PHASES, "tokens/s a GPU", "MFU of the update", "peak GiB", "s to the end of step 1"
+        "run",
+        "GPUs",
+        "steps",
+        "s a step",
+        *PHASES,
+        "tokens/s a GPU",
+        "MFU of the update",
+        "peak GiB",
+        "s to the end of step 1",
     )
     for result in results:
         steps = result["steps"]
@@ -48,6 +57,7 @@ def grpo_table(results: list[dict]) -> list[str]:
             row(
                 result["name"],
                 str(len(result["gpus"])),
+                str(len(steps)),
                 number(typical(steps, "timing_s/step")),
                 *(number(typical(steps, f"timing_s/{key}")) for key in PHASES.values()),
                 number(typical(steps, "perf/throughput"), 0),
@@ -60,14 +70,15 @@ def grpo_table(results: list[dict]) -> list[str]:
 
 
 def sft_table(results: list[dict]) -> list[str]:
-    lines = header("run", "GPUs", "MFU", "peak GiB", "loss, first and last", "s to the end of step 1")
+    lines = header("run", "GPUs", "steps", "MFU", "peak GiB", "loss, first and last", "s to the end of step 1")
     for result in results:
         losses = [step["train/loss"] for step in result["steps"] if "train/loss" in step]
         lines.append(
             row(
                 result["name"],
                 str(len(result["gpus"])),
-                number(typical(result["steps"], "train/mfu"), 2),
+                str(len(result["steps"])),
+                number(typical(result["steps"], "train/mfu"), 3),
                 number(result["peak_memory_gib"]),
                 f"{losses[0]:.2f}, {losses[-1]:.2f}" if losses else "–",
                 number(result["seconds_to_end_of_step_1"], 0),
@@ -95,7 +106,7 @@ def learning_table(results: list[dict]) -> list[str]:
 
 def main() -> None:
     results = [json.loads(path.read_text()) for path in sorted(Path(sys.argv[1]).glob("*.json"))]
-    good = [result for result in results if result["status"] == 0 and result.get("steps")]
+    good = [result for result in results if result.get("steps") and (result["status"] == 0 or "stopped" in result)]
     tables = {
         "GRPO": grpo_table([result for result in good if result["name"].startswith(("grpo", "trl"))]),
         "SFT": sft_table([result for result in good if result["name"].startswith("sft")]),
@@ -106,7 +117,9 @@ def main() -> None:
     for title, lines in tables.items():
         print(f"{title}\n\n" + "\n".join(lines) + "\n")
     for result in results:
-        if result["status"] != 0:
+        if "stopped" in result:
+            print(f"stopped: {result['name']}, {result['stopped']}")
+        elif result["status"] != 0:
             print(f"failed: {result['name']} (status {result['status']})")
 
 
