@@ -375,7 +375,7 @@ def test_an_interrupted_run_leaves_no_process(repo: Checkout, number: int, statu
         assert run.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     os.killpg(run.pid, number)
-    assert run.wait(30) == status
+    assert run.wait(60) == status
     assert not [pid for pid in map(int, pids.read_text().split()) if alive(pid)]
 
 
@@ -393,7 +393,7 @@ def test_two_runs_never_share_a_directory(repo: Checkout) -> None:
         assert "another run is writing" in error_lines(second)[0]
     finally:
         first.terminate()
-        first.wait(30)
+        first.wait(60)
 
 
 @pytest.mark.slow
