@@ -42,6 +42,8 @@ class Checkout:
             "RAY_TMPDIR": str(tmp / "ray"),
             "HF_ENDPOINT": "http://127.0.0.1:9",  # nothing listens: a test that reaches for the hub fails
             "CUDA_VISIBLE_DEVICES": "",
+            # What vLLM has found out about the class of a model: without, it starts a process for that in every home.
+            "VLLM_CACHE_ROOT": str(Path.home() / ".cache/vllm"),
         }
 
     def bash(self, code: str, cwd: Path | None = None, **env: str | None) -> subprocess.CompletedProcess[str]:
