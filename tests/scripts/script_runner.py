@@ -50,14 +50,14 @@ class Checkout:
         """Run bash code; a variable given as None is removed from the environment."""
         merged = {key: value for key, value in {**self.env, **env}.items() if value is not None}
         return subprocess.run(
-            ["bash", "-c", code], cwd=cwd or self.root, env=merged, capture_output=True, text=True, timeout=120
+            ["bash", "-c", code], cwd=cwd or self.root, env=merged, capture_output=True, text=True, timeout=300
         )
 
     def script(self, path: str, *arguments: str, **env: str | None) -> subprocess.CompletedProcess[str]:
         """Run a script from the user's home."""
         merged = {key: value for key, value in {**self.env, **env}.items() if value is not None}
         command = ["bash", str(self.root / path), *arguments]
-        return subprocess.run(command, cwd=self.home, env=merged, capture_output=True, text=True, timeout=120)
+        return subprocess.run(command, cwd=self.home, env=merged, capture_output=True, text=True, timeout=300)
 
     def trainer(self, *arguments: str, **env: str | None) -> subprocess.CompletedProcess[str]:
         return self.script(TRAINER, *arguments, **env)
