@@ -185,7 +185,7 @@ def test_a_program_is_ended_with_all_that_it_started() -> None:
     code = "import subprocess, time; print(subprocess.Popen(['sleep', '60']).pid, flush=True); time.sleep(60)"
     done = run_bounded([sys.executable, "-S", "-c", code], 1)
     assert done.hung and done.death() == "did not end within 1 s"
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while alive(int(done.output)):
         assert time.monotonic() < deadline
         time.sleep(0.01)

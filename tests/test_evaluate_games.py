@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ import evaluate
 from env_adapter import Challenge
 from openspiel_adapter import OpenSpielAdapter
 from test_evaluate import chat_server, error_line, read
+from tiny_player import build_player
+
+sys.path.insert(0, str(Path(__file__).parent / "scripts"))
+from script_runner import Checkout
 
 Request = dict[str, Any]
 LONG_ENOUGH = {"tic_tac_toe": 2, "leduc_poker": 1}
@@ -153,3 +158,18 @@ def test_without_the_flag_nothing_more_is_valued(tmp_path: Path) -> None:
     assert summary["groups"] == {}
     assert json.loads((tmp_path / "summary.json").read_text())["groups"] == {}
     assert {row["group"] for row in rows} == {"tic_tac_toe"}
+
+
+@pytest.mark.slow
+def test_a_model_directory_plays_whole_games_in_vllm(tiny: Path, tmp_path: Path) -> None:
+    player = build_player(tiny, tmp_path / "player")
+    result = Checkout(tmp_path).bash(
+        f"bash train/scripts/evaluate.sh --model '{player}' --env openspiel --set mode=game "
+        "--set game_types=tic_tac_toe --set 'opponents=mcts(20)' --set num_tasks_per_case=100 "
+        f"--temperature 1 --max-tokens 1 --max-context 700 --output '{tmp_path}/scores'"
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    summary = json.loads((tmp_path / "scores/summary.json").read_text())
+    assert summary["tasks"] == 10 and summary["errors"] == 0
+    assert 0 <= summary["reward"]["mean"] <= 1
+    assert summary["metrics"]["turns"]["mean"] > 0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,24 @@ def export(run: Path, target: Path, *arguments: str) -> int:
     return export_main(["--checkpoint-base", str(run), "--target-dir", str(target), "--no-vllm", *arguments])
 
 
+@pytest.fixture(scope="session")
+def exported(
+    tiny: Path, run_of: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], tuple[Path, str]]:
+    """The model of a run of this kind, not to be changed, and what its export printed. Made when first asked for."""
+    made: dict[str, tuple[Path, str]] = {}
+
+    def model(kind: str) -> tuple[Path, str]:
+        if kind not in made:
+            target, printed = tmp_path_factory.mktemp(kind) / "model", io.StringIO()
+            with redirect_stdout(printed):
+                assert export(run_of(kind), target, "--base-model", str(tiny)) == 0
+            made[kind] = target, printed.getvalue()
+        return made[kind]
+
+    return model
+
+
 def verdicts(directory: Path) -> dict[str, str]:
     return {
         check["name"]: check["verdict"] for check in json.loads((directory / REPORT).read_text())["proof"]["checks"]
@@ -88,11 +108,9 @@ def verdicts(directory: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_checkpoint_becomes_a_proven_model(
-    tiny: Path, run_of: Callable[[str], Path], tmp_path: Path, kind: str, capsys: pytest.CaptureFixture
+    tiny: Path, exported: Callable[[str], tuple[Path, str]], kind: str
 ) -> None:
-    run, target = run_of(kind), tmp_path / "model"
-    assert export(run, target, "--base-model", str(tiny)) == 0
-    shown = capsys.readouterr().out
+    target, shown = exported(kind)
     assert dict.fromkeys(verdicts(target), "pass") == verdicts(target)
     for name in ("parameters", "config", "trained", "tensors", "changed", "chat template", "transformers"):
         assert f"  {name:<13} pass" in shown
@@ -105,10 +123,9 @@ def test_every_kind_of_checkpoint_becomes_a_proven_model(
 
 
 def test_the_adapter_beside_the_model_gives_its_answers(
-    tiny: Path, run_of: Callable[[str], Path], tmp_path: Path
+    tiny: Path, run_of: Callable[[str], Path], exported: Callable[[str], tuple[Path, str]], tmp_path: Path
 ) -> None:
-    target = tmp_path / "merged"
-    assert export(run_of("lora-1"), target, "--base-model", str(tiny)) == 0
+    target, _ = exported("lora-1")
     config = json.loads((target / "lora_adapter" / "adapter_config.json").read_text())
     assert (config["base_model_name_or_path"], config["r"], config["lora_alpha"]) == (str(tiny), 8, 16)
     peft_model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny), target / "lora_adapter")
@@ -191,10 +208,14 @@ SABOTAGE = {
 
 @pytest.mark.parametrize("kind", ["full-2", "lora-2"])
 def test_a_sabotaged_model_is_refused_and_marked(
-    tiny: Path, run_of: Callable[[str], Path], tmp_path: Path, kind: str, capsys: pytest.CaptureFixture
+    tiny: Path,
+    run_of: Callable[[str], Path],
+    exported: Callable[[str], tuple[Path, str]],
+    tmp_path: Path,
+    kind: str,
+    capsys: pytest.CaptureFixture,
 ) -> None:
-    good = tmp_path / "good"
-    assert export(run_of(kind), good, "--base-model", str(tiny)) == 0
+    good, _ = exported(kind)
     for name, (sabotage, caught) in SABOTAGE.items():
         target = tmp_path / name.replace(" ", "-")
         shutil.copytree(good, target)
@@ -240,7 +261,11 @@ def test_an_exporter_that_hands_over_the_base_is_caught(
 
 
 def test_another_base_than_the_trained_one_is_refused(
-    tiny: Path, run_of: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture
+    tiny: Path,
+    run_of: Callable[[str], Path],
+    exported: Callable[[str], tuple[Path, str]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
 ) -> None:
     other = tmp_path / "other"
     shutil.copytree(tiny, other)
@@ -249,8 +274,7 @@ def test_another_base_than_the_trained_one_is_refused(
         export_checkpoint(find_checkpoint(run_of("lora-1"))[0], tmp_path / "target", base_model=other)
     assert {path.name for path in tmp_path.iterdir()} == {"other"}
     # A base that is already the trained model: nothing was trained.
-    assert export(run_of("full-2"), tmp_path / "model", "--base-model", str(tiny)) == 0
-    assert export(run_of("full-2"), tmp_path / "again", "--base-model", str(tmp_path / "model")) == 1
+    assert export(run_of("full-2"), tmp_path / "again", "--base-model", str(exported("full-2")[0])) == 1
     assert "changed" in capsys.readouterr().err
     assert verdicts(tmp_path / "again.refused")["changed"] == "FAIL"
 

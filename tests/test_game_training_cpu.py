@@ -148,16 +148,3 @@ def test_validation_plays_the_last_opponent_and_reports_the_win_rate(trained: Ru
     assert data["val-aux/openspiel/opponent_strength/mean@1"] == 20
     assert data["val-aux/openspiel/env_error/mean@1"] == 0
     assert 0 <= data["val-core/openspiel/reward/mean@1"] <= 1
-
-
-def test_a_model_directory_plays_whole_games_in_vllm(trained: Run, player: Path, tmp_path: Path) -> None:
-    result = trained.checkout.bash(
-        f"bash train/scripts/evaluate.sh --model '{player}' --env openspiel --set mode=game "
-        "--set game_types=tic_tac_toe --set 'opponents=mcts(20)' --set num_tasks_per_case=100 "
-        f"--temperature 1 --max-tokens 1 --max-context 700 --output '{tmp_path}/scores'"
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    summary = json.loads((tmp_path / "scores/summary.json").read_text())
-    assert summary["tasks"] == 10 and summary["errors"] == 0
-    assert 0 <= summary["reward"]["mean"] <= 1
-    assert summary["metrics"]["turns"]["mean"] > 0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -99,7 +101,7 @@ def test_kill_9_in_the_middle_and_the_same_command_again_give_the_same_file(tmp_
         process.wait()
         assert not output.exists()
         assert len(workers) >= (processes > 1) * processes
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while any(worker.exists() for worker in workers):
             assert time.monotonic() < until, "a worker lives on without its parent"
             time.sleep(0.05)
@@ -228,6 +230,13 @@ def test_two_runs_never_write_one_output(tmp_path, monkeypatch, capsys):
     assert codes == [None, 2]
     assert "another run is writing" in error_line(capsys)
     assert len(output.read_text().splitlines()) == 32
+
+
+def test_a_lock_that_a_killed_run_has_not_let_go_of_yet_is_waited_for(tmp_path):
+    with (tmp_path / ".a.jsonl.journal").open("w") as journal:
+        fcntl.flock(journal, fcntl.LOCK_EX)
+        threading.Timer(0.3, fcntl.flock, (journal, fcntl.LOCK_UN)).start()
+        assert run(tmp_path / "a.jsonl") == 0
 
 
 @pytest.fixture(scope="module")

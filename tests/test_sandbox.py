@@ -138,14 +138,14 @@ def test_nothing_stays_of_a_sandbox_whose_maker_is_killed() -> None:
     )
     maker = subprocess.Popen([PYTHON, "-c", code], env=_environment(), stdout=subprocess.PIPE, text=True)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while len(sleepers := _named("sleep\x0061.7")) < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
         assert len(sleepers) == 2
     finally:
         maker.send_signal(signal.SIGKILL)
         maker.wait()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while _named("sleep\x0061.7") and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not _named("sleep\x0061.7")
@@ -199,7 +199,8 @@ def test_the_probe_is_a_command() -> None:
 
 
 def test_memory_and_processes_are_counted_over_the_whole_tree() -> None:
-    code = "import os, time; pid = os.fork(); x = bytearray(50 << 20); print('ready', flush=True); time.sleep(30)"
+    # One write each: `print` writes the line and its end apart, and two processes share the pipe.
+    code = "import os, time; os.fork(); x = bytearray(50 << 20); os.write(1, b'ready\\n'); time.sleep(300)"
     process = subprocess.Popen([PYTHON, "-c", code], stdout=subprocess.PIPE)
     assert process.stdout
     try:

@@ -232,7 +232,7 @@ def test_what_an_attack_looks_for_is_there(bench: Bench) -> None:
     assert Path(str(bench.places["secret"])).read_text() == swe_attacks.SECRET
     with socket.create_connection(("127.0.0.1", bench.port), 2):
         pass
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while not bench.reached and time.monotonic() < deadline:
         time.sleep(0.01)
     assert bench.reached

@@ -35,6 +35,11 @@ SMALL = (
     "trainer.save_freq=1",
     "trainer.max_actor_ckpt_to_keep=1",
 )
+TWO_RANKS = (
+    "trainer.n_gpus_per_node=2",
+    "ray_kwargs.ray_init.num_gpus=2",
+    "ray_kwargs.ray_init.num_cpus=12",
+)
 SECRET = "hf_plantedSECRET"
 LEGAL = "+data.custom_cls.config.adapter_config.reward_mode=legal"
 
@@ -237,8 +242,10 @@ def test_the_checkpoint_becomes_a_plain_model_that_vllm_scores(lora_run: Run, ti
     assert json.loads((tmp_path / "scores/summary.json").read_text())["tasks"] == 10
 
 
-def test_ctrl_c_ends_full_fine_tuning_and_leaves_nothing_but_a_checkpoint(run: Run, tiny: Path, tmp_path: Path) -> None:
-    process = run.start("trainer.total_training_steps=500", "trainer.save_freq=1", ENABLE_LORA="0")
+def test_ctrl_c_ends_full_fine_tuning_of_two_ranks_and_leaves_nothing_but_a_checkpoint(
+    run: Run, tiny: Path, tmp_path: Path
+) -> None:
+    process = run.start("trainer.total_training_steps=500", "trainer.save_freq=1", *TWO_RANKS, ENABLE_LORA="0")
     run.wait_for((run.directory / "latest_checkpointed_iteration.txt").exists, process)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(60) == 130
@@ -250,7 +257,9 @@ def test_ctrl_c_ends_full_fine_tuning_and_leaves_nothing_but_a_checkpoint(run: R
         TARGET_DIR=str(tmp_path / "model"),
     )
     assert merged.returncode == 0, merged.stderr[-3000:]
-    assert json.loads((tmp_path / "model/export.json").read_text())["proof"]["passed"]
+    report = json.loads((tmp_path / "model/export.json").read_text())
+    assert (report["ranks"], report["kind"]) == (2, "full")
+    assert report["proof"]["passed"]
 
 
 def test_a_broken_environment_stops_the_run_and_says_why(run: Run) -> None:

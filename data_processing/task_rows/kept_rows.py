@@ -15,6 +15,7 @@ import fcntl
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,10 @@ from atomic_file import check_writable
 from env_adapter import SettingsError
 
 Row = dict[str, Any]
+
+LOCK_S = 3.0
+"""How long to wait for the lock of another run: one that was killed a moment ago may not be gone yet, nor a program
+that it was about to start. Such a lock was held for up to 10 ms on two busy cores."""
 
 
 class KeptRows:
@@ -137,6 +142,7 @@ def kept_rows(output: Path, arguments: Mapping[str, Any], what: str = "rows") ->
 
 @contextmanager
 def _locked(journal: Path, output: Path) -> Iterator[Any]:
+    deadline = time.monotonic() + LOCK_S
     while True:
         file = journal.open("a+", encoding="utf-8")
         try:
@@ -147,7 +153,11 @@ def _locked(journal: Path, output: Path) -> Iterator[Any]:
             file.close()  # its last owner removed it between our opening and locking it
         except BlockingIOError:
             file.close()
-            raise SettingsError(f"another run is writing {output}: wait for it, or choose another --output") from None
+            if time.monotonic() > deadline:
+                raise SettingsError(
+                    f"another run is writing {output}: wait for it, or choose another --output"
+                ) from None
+            time.sleep(0.05)
     with file:
         yield file
 

@@ -42,20 +42,22 @@ class Checkout:
             "RAY_TMPDIR": str(tmp / "ray"),
             "HF_ENDPOINT": "http://127.0.0.1:9",  # nothing listens: a test that reaches for the hub fails
             "CUDA_VISIBLE_DEVICES": "",
+            # What vLLM has found out about the class of a model: without, it starts a process for that in every home.
+            "VLLM_CACHE_ROOT": str(Path.home() / ".cache/vllm"),
         }
 
     def bash(self, code: str, cwd: Path | None = None, **env: str | None) -> subprocess.CompletedProcess[str]:
         """Run bash code; a variable given as None is removed from the environment."""
         merged = {key: value for key, value in {**self.env, **env}.items() if value is not None}
         return subprocess.run(
-            ["bash", "-c", code], cwd=cwd or self.root, env=merged, capture_output=True, text=True, timeout=120
+            ["bash", "-c", code], cwd=cwd or self.root, env=merged, capture_output=True, text=True, timeout=300
         )
 
     def script(self, path: str, *arguments: str, **env: str | None) -> subprocess.CompletedProcess[str]:
         """Run a script from the user's home."""
         merged = {key: value for key, value in {**self.env, **env}.items() if value is not None}
         command = ["bash", str(self.root / path), *arguments]
-        return subprocess.run(command, cwd=self.home, env=merged, capture_output=True, text=True, timeout=120)
+        return subprocess.run(command, cwd=self.home, env=merged, capture_output=True, text=True, timeout=300)
 
     def trainer(self, *arguments: str, **env: str | None) -> subprocess.CompletedProcess[str]:
         return self.script(TRAINER, *arguments, **env)

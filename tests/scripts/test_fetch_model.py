@@ -174,7 +174,7 @@ def test_a_killed_download_is_never_taken_for_a_model(repo: Checkout, hub: Hub) 
     hub.pause = threading.Event()
     command = [sys.executable, "train/tools/fetch_model.py", MODEL]
     process = subprocess.Popen(command, cwd=repo.root, env=repo.env, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not any("safetensors" in path and "resolve" in path for path in hub.asked):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)

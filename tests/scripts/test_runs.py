@@ -39,6 +39,7 @@ if "WAIT" in os.environ:
 def repo(tmp_path: Path) -> Checkout:
     repo = Checkout(tmp_path)
     repo.stand_in_verl(STEPS)
+    repo.env["GAME_TYPES"] = "tic_tac_toe"  # to try all games takes some seconds before each run
     return repo
 
 

@@ -156,7 +156,7 @@ def test_two_nodes_that_share_a_disk_find_each_other(repo: Checkout) -> None:
         )
         for rank in "01"
     ]
-    outputs = [node.communicate(timeout=110)[0] for node in nodes]
+    outputs = [node.communicate(timeout=300)[0] for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], outputs
     assert "node 0 rank 0 of 2" in outputs[0] and "node 1 rank 1 of 2" in outputs[1]
 
