@@ -22,7 +22,7 @@
 #   SFT_TRUNCATION=error                a longer one: error, left or right (cut), drop, split
 #
 #   SFT_TRAIN_BATCH_SIZE=32             rows a step, over all GPUs
-#   SFT_MICRO_BATCH_SIZE_PER_GPU=8      rows at a time on one GPU
+#   SFT_MICRO_BATCH_SIZE_PER_GPU=8      rows at a time on one GPU; 4 on GPUs of 141 GB
 #   SFT_TOTAL_EPOCHS=10
 #   SFT_LR=2e-6                         learning rate
 #   SFT_LORA_RANK=0                     LoRA of this rank; 0: all weights are trained
