@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent / "scripts"))
 from script_runner import ROOT, SFT_TRAINER, Checkout, config_of
 
 RECIPES = [ROOT / "train/config/sft.yaml", *(ROOT / "train/config").glob("sft_*/*.yaml")]
+PROFILES = [path for path in RECIPES if path.parent.name == "sft_profile"]
 COMPUTED = {"VERITAS_ROOT", "AGENT_MODEL_PATH", "CHECKPOINT_DIR", "TUNING"}
 """What the script makes of other variables."""
 OF_THE_GRPO_SCRIPTS = {"AGENT_MODEL_REPO_ID", "GPU_COUNT"}
@@ -31,10 +32,10 @@ def example() -> dict[str, str]:
     return dict(re.findall(r"^#([A-Z][A-Z0-9_]*)=(.*)$", text, re.MULTILINE))
 
 
-def in_recipes() -> dict[str, set[str]]:
+def in_recipes(paths: list[Path] = RECIPES) -> dict[str, set[str]]:
     """Variable → the defaults that recipes give it, without verl's and YAML's words for nothing."""
     found: dict[str, set[str]] = {}
-    for path in RECIPES:
+    for path in paths:
         for name, default in re.findall(r"oc\.env:([A-Z_]+)(?:,([^}]*))?}", path.read_text(encoding="utf-8")):
             found.setdefault(name, set()).add("" if default == "null" else default)
     return found
@@ -66,9 +67,21 @@ def test_a_default_that_is_sfts_own_is_named_in_the_example_file_and_the_docs(na
 
 def test_every_variable_of_the_recipes_is_in_the_header_with_the_same_default() -> None:
     assert set(in_recipes()) - COMPUTED <= set(header())
-    for name, defaults in in_recipes().items():
+    for name, defaults in in_recipes([path for path in RECIPES if path not in PROFILES]).items():
         if name not in COMPUTED | CHOSEN_BY_THE_SCRIPT:
             assert defaults == {header()[name]}, name
+
+
+def test_a_default_that_a_profile_has_of_its_own_is_told_with_the_others() -> None:
+    pages = [(ROOT / name).read_text(encoding="utf-8") for name in (SFT_TRAINER, ".env.example", "docs/training.md")]
+    own = in_recipes(PROFILES)
+    assert own["SFT_MICRO_BATCH_SIZE_PER_GPU"] == {"4"}
+    for name, defaults in own.items():
+        for page in pages:
+            near = "".join(
+                re.findall(rf"(?:^# .*\n)*^.*\b{name}\b.*\n|^# .*\n(?=(?:#\w+=.*\n)*#{name}=)", page, re.MULTILINE)
+            )
+            assert all(re.search(rf"\b{default} on GPUs of 141 GB", near) for default in defaults), (name, near)
 
 
 def test_every_variable_of_the_header_is_read_by_the_script_or_a_recipe() -> None:
