@@ -280,3 +280,25 @@ def test_flashinfer_is_installed_on_gpu_machines_only_and_aloud(repo: Checkout) 
     assert on_gpu.returncode == 2
     assert f"installing flashinfer-python into {python}" in on_gpu.stderr
     assert "pip could not install flashinfer-python" in error_lines(on_gpu)[0]
+
+
+@pytest.mark.slow
+def test_ligers_kernels_are_installed_where_the_recipe_uses_them(repo: Checkout) -> None:
+    python = repo.bin / "python"  # our Python, with flashinfer and without liger_kernel
+    python.write_text(
+        "#!/bin/sh\n"
+        'case "$*" in *"-m pip install"* | *u.find_spec*liger_kernel) exit 1 ;; *u.find_spec*flashinfer) exit ;; esac\n'
+        f'exec "{repo.env["VERITAS_PYTHON"]}" "$@"\n'
+    )
+    python.chmod(0o755)
+    repo.stand_in_verl("print('started')")
+    variables = {**FILES, "AGENT_MODEL_REPO_ID": str(repo.model()), "VERITAS_PYTHON": str(python)}
+    on_cpu = repo.sft(**variables)
+    assert on_cpu.returncode == 0 and "installing" not in on_cpu.stderr, on_cpu.stderr
+    repo.gpus(81559)
+    on_gpu = repo.sft(**variables)
+    assert on_gpu.returncode == 2
+    assert f"installing liger-kernel==0.8.5 into {python}" in on_gpu.stderr
+    for without in ({"arguments": ["model.use_liger=false"]}, {"SFT_LORA_RANK": "8"}):
+        done = repo.sft(*without.pop("arguments", []), **variables, **without)
+        assert "installing" not in done.stderr, done.stderr
