@@ -17,8 +17,8 @@ from typing import Any
 
 from reliability_run import ROOT, TinyRun
 
-LIMIT_S = 500.0
-LIMITS = {"STALL_LIMIT_S": "200", "LOST_LIMIT_S": "30"}
+LIMIT_S = 700.0
+LIMITS = {"STALL_LIMIT_S": "300", "LOST_LIMIT_S": "30"}
 FORTY_STEPS = "trainer.total_training_steps=40"
 Fault = Callable[[Path, Path], dict[str, Any]]
 
