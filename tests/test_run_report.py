@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import run_report
-from chart_frame import axis_number, log_ticks
+from report_parts.frame import log_ticks
+from report_parts.numbers import axis_number
 from run_charts import MOST_BARS, Curve, as_bars, curves, is_log, stacked, thinned
 from run_config import differences, flat, read_command
 from run_record import find_run, read_run

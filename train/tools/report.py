@@ -20,8 +20,9 @@ from atomic_file import atomic_file
 from env_adapter import SettingsError
 from env_cli import exit_code
 from evaluation_results import compare, intervals_of, read_evaluation
-from report_contents import Contents, duration, signed_interval
+from report_contents import Contents
 from report_page import make_page
+from report_parts.numbers import duration, signed_interval
 from training_log import read_training_log
 
 

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
 
-from chart_frame import BOTTOM, LEFT, RIGHT, Frame, axis_number, diamond, number, svg
-from page_parts import text
-from report_charts import Series, smooth
+from report_parts.frame import BOTTOM, LEFT, RIGHT, Frame, Series, diamond, smooth, svg
+from report_parts.numbers import axis_number, number
+from report_parts.page import text
 
 MOST_POINTS = 240
 MOST_DOTS = 60

@@ -13,9 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 
-from chart_frame import number
 from intervals import Interval
-from report_contents import duration
+from report_parts.numbers import duration, number
 from run_config import Flat, recipe_config, run_config
 from run_record import Run, read_run
 from run_samples import Validation, change, newest_rollouts, read_validations, same_tasks

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from page_parts import fill_page, legend_key, text, time_table
-from report_contents import duration, signed, signed_interval, signed_short
+from report_parts.numbers import duration, signed, signed_interval, signed_short
+from report_parts.page import fill_page, legend_key, text, time_table
 from run_charts import MOST_POINTS, Curve, as_bars, curves, is_log, stacked
 from run_contents import View, facts, headline
 from run_starts import starts_section

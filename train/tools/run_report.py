@@ -18,7 +18,7 @@ from pathlib import Path
 from atomic_file import atomic_file
 from env_adapter import SettingsError
 from env_cli import exit_code
-from report_contents import signed, signed_interval
+from report_parts.numbers import signed, signed_interval
 from run_contents import View, facts, figure, figures, headline, read_view
 from run_page import make_run_page
 from run_record import find_run

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from intervals import Interval
-from page_parts import clipped, text
-from report_contents import signed_interval
+from report_parts.numbers import signed_interval
+from report_parts.page import clipped, text
 from run_charts import Curve, curves
 from run_config import differences
 from run_contents import View, ends, figure, figures, signed_figure
