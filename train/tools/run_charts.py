@@ -1,4 +1,4 @@
-"""Pictures of a run, or of two over one another, of any number of steps: inline SVG as in report_charts.py.
+"""Pictures of a run, or of two over one another, of any number of steps: inline SVG as in report_parts/frame.py.
 
     curves([Curve("a-run", "run1", [(1, 0.2), (2, 0.4)])], "mean reward")
     stacked([Bar(1, 10, {"generate": 12.0, "update": 30.0})], ["generate", "update"], "seconds of a step")

@@ -8,10 +8,10 @@ from __future__ import annotations
 from statistics import fmean
 from typing import Any
 
+from evaluation_report.charts import histogram, line_chart, whiskers
+from evaluation_report.contents import Contents, choose_samples
 from evaluation_results import REWARD, bounds_of, intervals_of
 from intervals import Interval
-from report_charts import histogram, line_chart, whiskers
-from report_contents import Contents, choose_samples
 from report_parts.numbers import duration, signed, signed_interval, signed_short
 from report_parts.page import clipped, fill_page, legend_key, pairs, text, time_table
 
