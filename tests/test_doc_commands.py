@@ -166,7 +166,7 @@ class Rehearsal:
             while [[ ${{1:-}} == -[SE] ]]; do shift; done
             case ${{1:-}} in
                 -m) case $2 in pip | venv | ray.scripts.scripts) exit 0 ;; esac ;;
-                *train/tools/doctor | *.py)
+                *train/tools/doctor | *train/tools/run_report | *.py)
                     [[ ! ${{1##*/}} =~ ^({"|".join(SERVANTS)})\\.py$ && $1 != */scripts/lib/* && $1 != */ledger/* ]] &&
                         exec "{sys.executable}" -c "{note}" "{self.called}" "$@" ;;
             esac

@@ -12,7 +12,7 @@ from statistics import fmean
 
 import pytest
 
-from run_samples import read_validations
+from run_report.samples import read_validations
 from test_training_cpu import SMALL, Checkout, Run
 from tiny_player import build_player
 

@@ -11,7 +11,7 @@ import pytest
 import report
 from evaluate import summarise
 from evaluation_results import write_evaluation
-from report_charts import smooth, ticks
+from report_parts.frame import smooth, ticks
 from training_log import read_training_log
 
 ATTACKS = [

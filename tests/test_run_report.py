@@ -1,4 +1,4 @@
-"""train/tools/run_report.py: a page of one run or of two, from whatever a run has left."""
+"""train/tools/run_report: a page of one run or of two, from whatever a run has left."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import run_report
-from chart_frame import axis_number, log_ticks
-from run_charts import MOST_BARS, Curve, as_bars, curves, is_log, stacked, thinned
-from run_config import differences, flat, read_command
+from report_parts.frame import log_ticks
+from report_parts.numbers import axis_number
 from run_record import find_run, read_run
-from run_samples import best_and_worst, change, read_answers, read_validations, same_tasks
+from run_report.__main__ import main
+from run_report.charts import MOST_BARS, Curve, as_bars, curves, is_log, stacked, thinned
+from run_report.config import differences, flat, read_command
+from run_report.samples import best_and_worst, change, read_answers, read_validations, same_tasks
 from test_report import ATTACKS, Page
 from training_log import read_training_log
 
@@ -85,7 +86,7 @@ def write_validation(run: Path, step: int, score, tasks: int = 20, **more: objec
 
 def report(*runs: Path | str, output: Path) -> tuple[int, str, str]:
     """(exit code, page, visible text)."""
-    code = run_report.main([*map(str, runs), "--output", str(output)])
+    code = main([*map(str, runs), "--output", str(output)])
     raw = output.read_text(encoding="utf-8") if output.exists() else ""
     return code, raw, " ".join("".join(Page(raw).text).split()) if raw else ""
 
@@ -93,7 +94,7 @@ def report(*runs: Path | str, output: Path) -> tuple[int, str, str]:
 def test_a_run_is_found_by_name_and_its_page_lies_beside_it(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("VERITAS_ROOT", str(tmp_path))
     run = write_run(tmp_path / "train/artifacts/RL/checkpoints/my-run")
-    assert run_report.main(["my-run"]) == 0
+    assert main(["my-run"]) == 0
     printed = capsys.readouterr().out
     page = (run / "report.html").read_text()
     assert "0.230 → 0.560" in printed
@@ -319,7 +320,7 @@ def test_best_and_worst_are_of_different_tasks_and_no_answer_is_both(tmp_path):
 def test_of_large_validations_the_first_and_the_last_are_read(tmp_path, monkeypatch):
     for step in range(0, 100, 10):
         write_validation(tmp_path, step, lambda task, sample: 0.5)
-    monkeypatch.setattr("run_samples.MOST_BYTES", 3 * (tmp_path / "validation/0.jsonl").stat().st_size)
+    monkeypatch.setattr("run_report.samples.MOST_BYTES", 3 * (tmp_path / "validation/0.jsonl").stat().st_size)
     notes: list[str] = []
     steps = [each.step for each in read_validations(tmp_path / "validation", notes)]
     assert (steps[0], steps[-1]) == (0, 90)
@@ -366,7 +367,7 @@ def test_what_is_no_command_of_a_trainer_is_none(text):
 
 def test_an_unknown_run_is_answered_with_the_nearest_names(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("VERITAS_ROOT", str(tmp_path))
-    assert run_report.main(["hex-1"]) == 2
+    assert main(["hex-1"]) == 2
     assert "have none" in capsys.readouterr().err
     for name in ("hex-1", "hex-2", "something-else"):
         write_run(tmp_path / "train/artifacts/RL/checkpoints" / name)
@@ -377,11 +378,11 @@ def test_an_unknown_run_is_answered_with_the_nearest_names(tmp_path, monkeypatch
         ("hex-1", "names two runs"),
         (str(tmp_path / "train"), "is no run"),
     ):
-        assert run_report.main([given_name]) == 2
+        assert main([given_name]) == 2
         error = capsys.readouterr().err
         assert words in error
         assert len(error.splitlines()) == 1
-    assert run_report.main(["hex-2", "hex-2"]) == 2
+    assert main(["hex-2", "hex-2"]) == 2
     assert "the same run" in capsys.readouterr().err
 
 

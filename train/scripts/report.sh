@@ -16,4 +16,4 @@ set -euo pipefail
 start_script "$@"
 (($#)) || die 'no run is named: give the name (WANDB_EXP) or the directory of one run, or of two to compare; see --help'
 choose_platform
-run_in_group "$VERITAS_PYTHON" "$VERITAS_TOOLS/run_report.py" "$@"
+run_in_group "$VERITAS_PYTHON" "$VERITAS_TOOLS/run_report" "$@"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from env_adapter import SettingsError
 from evaluation_results import Evaluation, compare, intervals_of, read_evaluation
-from report_contents import signed_interval
+from report_parts.numbers import signed_interval
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCard

@@ -19,9 +19,10 @@ from pathlib import Path
 from atomic_file import atomic_file
 from env_adapter import SettingsError
 from env_cli import exit_code
+from evaluation_report.contents import Contents
+from evaluation_report.page import make_page
 from evaluation_results import compare, intervals_of, read_evaluation
-from report_contents import Contents, duration, signed_interval
-from report_page import make_page
+from report_parts.numbers import duration, signed_interval
 from training_log import read_training_log
 
 

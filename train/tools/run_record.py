@@ -3,7 +3,7 @@
 train/artifacts/RL/checkpoints/my-run/
     metrics.jsonl, metrics-until-<time>.jsonl     what verl's file logger wrote, start by start
     starts.jsonl                                  {"started": …, "command": …, "commit": …, "versions": {…}, …}
-    validation/<step>.jsonl                       the answers of one validation (run_samples.py)
+    validation/<step>.jsonl                       the answers of one validation (run_report/samples.py)
 
 run = read_run(find_run("my-run", root))
 """

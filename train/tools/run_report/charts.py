@@ -1,4 +1,4 @@
-"""Pictures of a run, or of two over one another, of any number of steps: inline SVG as in report_charts.py.
+"""Pictures of a run, or of two over one another, of any number of steps: inline SVG as in report_parts/frame.py.
 
     curves([Curve("a-run", "run1", [(1, 0.2), (2, 0.4)])], "mean reward")
     stacked([Bar(1, 10, {"generate": 12.0, "update": 30.0})], ["generate", "update"], "seconds of a step")
@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
 
-from chart_frame import BOTTOM, LEFT, RIGHT, Frame, axis_number, diamond, number, svg
-from page_parts import text
-from report_charts import Series, smooth
+from report_parts.frame import BOTTOM, LEFT, RIGHT, Frame, Series, diamond, smooth, svg
+from report_parts.numbers import axis_number, number
+from report_parts.page import text
 
 MOST_POINTS = 240
 MOST_DOTS = 60

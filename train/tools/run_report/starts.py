@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from page_parts import clipped, pairs, text
+from report_parts.page import clipped, pairs, text
 from run_record import Run
 
 

@@ -1,4 +1,4 @@
-"""The HTML of a run's report, of one run or of two over one another. What it says is in run_contents.py.
+"""The HTML of a run's report, of one run or of two over one another. What it says is in contents.py.
 
 page = make_run_page([view])
 """
@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from page_parts import fill_page, legend_key, text, time_table
-from report_contents import duration, signed, signed_interval, signed_short
-from run_charts import MOST_POINTS, Curve, as_bars, curves, is_log, stacked
-from run_contents import View, facts, headline
-from run_starts import starts_section
-from run_tables import by_name_section, configs_section, figures_section, samples_section
+from report_parts.numbers import duration, signed, signed_interval, signed_short
+from report_parts.page import fill_page, legend_key, text, time_table
+from run_report.charts import MOST_POINTS, Curve, as_bars, curves, is_log, stacked
+from run_report.contents import View, facts, headline
+from run_report.starts import starts_section
+from run_report.tables import by_name_section, configs_section, figures_section, samples_section
 from training_log import STEP_PARTS
 
 CHARTS: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -43,7 +43,7 @@ CHARTS: dict[str, tuple[tuple[str, ...], ...]] = {
 SHARES = ("share of answers cut at the limit", "share of clipped updates")
 PARTS = [*STEP_PARTS.values(), "other", "validate"]
 """In the order of the CSS classes part0 to part11."""
-STYLE = Path(__file__).with_name("run_report.css")
+STYLE = Path(__file__).with_name("style.css")
 
 
 def make_run_page(views: Sequence[View]) -> str:

@@ -1,7 +1,7 @@
 """One HTML page of a training run, or of two compared, and the main figures in the terminal.
 
-    python train/tools/run_report.py my-run                       # by name (WANDB_EXP), GRPO or SFT
-    python train/tools/run_report.py my-run other-run --output two.html
+    python train/tools/run_report my-run                       # by name (WANDB_EXP), GRPO or SFT
+    python train/tools/run_report my-run other-run --output two.html
 
 The page needs no network. Without --output it is report.html in the run's directory.
 """
@@ -15,13 +15,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder, whose modules are the package's
+
 from atomic_file import atomic_file
 from env_adapter import SettingsError
 from env_cli import exit_code
-from report_contents import signed, signed_interval
-from run_contents import View, facts, figure, figures, headline, read_view
-from run_page import make_run_page
+from report_parts.numbers import signed, signed_interval
 from run_record import find_run
+from run_report.contents import View, facts, figure, figures, headline, read_view
+from run_report.page import make_run_page
 
 
 def read_views(names: Sequence[str], root: Path) -> list[View]:
@@ -73,7 +76,7 @@ def as_text(views: Sequence[View]) -> str:
 
 
 def run(args: argparse.Namespace) -> None:
-    root = Path(os.environ.get("VERITAS_ROOT") or Path(__file__).resolve().parents[2])
+    root = Path(os.environ.get("VERITAS_ROOT") or Path(__file__).resolve().parents[3])
     views = read_views(args.runs, root)
     name = "report.html" if len(views) == 1 else f"report-with-{views[1].run.name}.html"
     output = args.output or views[0].run.directory / name

@@ -7,25 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chart_frame import BOTTOM, LEFT, RIGHT, TOP, Frame, diamond, number, svg, ticks, x_axis
-
-Series = Sequence[tuple[float, float]]
-
-
-def smooth(points: Series, widest: int | None = None) -> list[tuple[float, float]]:
-    """A moving mean over a sixth of the points, centred; at the ends it has fewer, so it never overstates a rise.
-
-    `widest`: the most points of one mean.
-    """
-    half = max(1, len(points) // 12)
-    if widest:
-        half = min(half, widest // 2)
-    values = [y for _, y in points]
-    result = []
-    for index, (x, _) in enumerate(points):
-        around = values[max(0, index - half) : index + half + 1]
-        result.append((x, sum(around) / len(around)))
-    return result
+from report_parts.frame import BOTTOM, LEFT, RIGHT, TOP, Frame, Series, diamond, smooth, svg, ticks, x_axis
+from report_parts.numbers import number
 
 
 def line_chart(

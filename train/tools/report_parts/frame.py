@@ -10,9 +10,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from page_parts import text
+from report_parts.numbers import number
+from report_parts.page import text
 
 LEFT, RIGHT, TOP, BOTTOM = 44, 14, 12, 38
+Series = Sequence[tuple[float, float]]
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
@@ -39,25 +41,6 @@ def log_ticks(low: float, high: float, about: int = 5) -> list[float]:
     factors = (1, 3) if len(powers) == 2 else (1, 2, 5)
     between = (10.0**exponent * factor for exponent in range(first, last + 1) for factor in factors)
     return [tick for tick in between if low <= tick <= high]
-
-
-def number(value: float) -> str:
-    """Short: three significant digits, no exponent where it can be helped."""
-    if value == int(value) and abs(value) < 1e6:
-        return str(int(value))
-    return f"{value:.3g}"
-
-
-def axis_number(value: float) -> str:
-    """At most seven characters, to stand beside an axis: 12k, 0.25, 5e-4."""
-    size = abs(value)
-    for power, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if size >= power * (10 if unit == "k" else 1):
-            return f"{value / power:.4g}{unit}"
-    if 0 < size < 1e-3:
-        digits, _, exponent = f"{value:.1e}".partition("e")
-        return f"{digits.removesuffix('.0')}e{int(exponent)}"
-    return f"{value:.4g}" if size >= 1e-2 else f"{value:.3g}"
 
 
 @dataclass(frozen=True)
@@ -97,6 +80,22 @@ class Frame:
 
     def path(self, points: Sequence[tuple[float, float]]) -> str:
         return " ".join(f"{self.x(x):.1f},{self.y(y):.1f}" for x, y in points)
+
+
+def smooth(points: Series, widest: int | None = None) -> list[tuple[float, float]]:
+    """A moving mean over a sixth of the points, centred; at the ends it has fewer, so it never overstates a rise.
+
+    `widest`: the most points of one mean.
+    """
+    half = max(1, len(points) // 12)
+    if widest:
+        half = min(half, widest // 2)
+    values = [y for _, y in points]
+    result = []
+    for index, (x, _) in enumerate(points):
+        around = values[max(0, index - half) : index + half + 1]
+        result.append((x, sum(around) / len(around)))
+    return result
 
 
 def x_axis(width: int, height: int, label: str) -> str:

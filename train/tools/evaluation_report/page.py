@@ -8,11 +8,12 @@ from __future__ import annotations
 from statistics import fmean
 from typing import Any
 
+from evaluation_report.charts import histogram, line_chart, whiskers
+from evaluation_report.contents import Contents, choose_samples
 from evaluation_results import REWARD, bounds_of, intervals_of
 from intervals import Interval
-from page_parts import clipped, fill_page, legend_key, pairs, text, time_table
-from report_charts import histogram, line_chart, whiskers
-from report_contents import Contents, choose_samples, duration, signed, signed_interval, signed_short
+from report_parts.numbers import duration, signed, signed_interval, signed_short
+from report_parts.page import clipped, fill_page, legend_key, pairs, text, time_table
 
 SMALL_CHARTS = {
     "response_length/mean": "answer length, tokens",

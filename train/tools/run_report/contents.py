@@ -13,12 +13,11 @@ from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 
-from chart_frame import number
 from intervals import Interval
-from report_contents import duration
-from run_config import Flat, recipe_config, run_config
+from report_parts.numbers import duration, number
 from run_record import Run, read_run
-from run_samples import Validation, change, newest_rollouts, read_validations, same_tasks
+from run_report.config import Flat, recipe_config, run_config
+from run_report.samples import Validation, change, newest_rollouts, read_validations, same_tasks
 from training_log import STEP_PARTS, Series
 
 VALIDATION_NAME = re.compile(r"val-(?:core/(?P<env>[^/]+)/reward|aux/(?P<typed>[^/]+)/reward/(?P<type>.+))/mean@\d+")

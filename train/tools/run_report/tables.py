@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from intervals import Interval
-from page_parts import clipped, text
-from report_contents import signed_interval
-from run_charts import Curve, curves
-from run_config import differences
-from run_contents import View, ends, figure, figures, signed_figure
-from run_samples import SHOWN, Answer, best_and_worst, change, same_tasks
+from report_parts.numbers import signed_interval
+from report_parts.page import clipped, text
+from run_report.charts import Curve, curves
+from run_report.config import differences
+from run_report.contents import View, ends, figure, figures, signed_figure
+from run_report.samples import SHOWN, Answer, best_and_worst, change, same_tasks
 
 MOST_NAMES = 24
 """Environments and types with a picture of their own; the table has all."""

@@ -24,8 +24,8 @@ import yaml
 
 from run_record import Run
 
-CONFIG = Path(__file__).resolve().parents[1] / "config"
-SCRIPT_MODULES = Path(__file__).resolve().parents[1] / "scripts" / "lib"
+CONFIG = Path(__file__).resolve().parents[2] / "config"
+SCRIPT_MODULES = Path(__file__).resolve().parents[2] / "scripts" / "lib"
 SECRET_KEY = re.compile(
     r"(api_?key|access_?key|(access|auth|hf)_token|password|passwd|secret|credentials)", re.IGNORECASE
 )

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from evaluation_results import REWARD, Comparison, Evaluation, TaskResult
-from intervals import Interval
 from training_log import TrainingLog
 
 SAMPLES = 5
@@ -65,31 +64,6 @@ class Contents:
             if any(value != values[0] for value in values):
                 found.append(f"The evaluations differ in {key}: {' / '.join(map(str, values))}.")
         return found
-
-
-def signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−")
-
-
-def signed_short(value: float) -> str:
-    """For what is no share: four significant digits."""
-    return f"{value:+.4g}".replace("-", "−")
-
-
-def signed_interval(gain: Interval) -> str:
-    if gain.low is None or gain.high is None:
-        return f"{signed(gain.mean)} (one task)"
-    return f"{signed(gain.mean)} [{signed(gain.low)}, {signed(gain.high)}]"
-
-
-def duration(seconds: float) -> str:
-    """'8.2 s', '3 min 05 s', '2 h 04 min'."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    whole = round(seconds)
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def choose_samples(comparison: Comparison) -> list[tuple[TaskResult, TaskResult]]:
