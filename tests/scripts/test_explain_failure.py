@@ -82,6 +82,13 @@ def test_what_leaves_no_exception_is_told_from_what_others_say(text: str, kills:
     assert cause in failure.cause and fix in failure.fix
 
 
+def test_what_our_reward_says_stands_without_verls_words_for_it() -> None:
+    text = raised_by(
+        "[rank0]:", "ValueError: Unknown status: stopped by reward-manager.py: scoring 'toy' failed, and not for it"
+    )
+    assert told(text).cause == "stopped by reward-manager.py: scoring 'toy' failed, and not for it"
+
+
 def test_a_message_on_the_next_line_is_found() -> None:
     text = 'Traceback (most recent call last):\n  File "a.py", line 1, in f\nValueError:\n  too few rows\n'
     assert told(text).cause == "ValueError: too few rows"

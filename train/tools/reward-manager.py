@@ -54,9 +54,10 @@ def compute_score(
     "env_error" is the share of this worker's answers, so far, that could not be scored. `data_source` and
     `ground_truth` are verl's and not needed. Raises EnvError for an answer that cannot be scored.
     """
-    with watched(faults, 0.0, f"scoring {data_source!r}"):
+    what = f"scoring {str(data_source)!r}"  # verl passes numpy's strings
+    with watched(faults, 0.0, what):
         limit = _checked_limit(env_error_limit, kwargs)
-    with watched(faults, limit, f"scoring {data_source!r}"):
+    with watched(faults, limit, what):
         challenge, score = _evaluate(solution_str, extra_info)
     return answer_metrics(challenge, score, faults.count(False))
 

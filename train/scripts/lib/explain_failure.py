@@ -152,9 +152,9 @@ def explain(lines: list[str], status: int, lost: Iterable[str] = (), oom_kills: 
 
 
 def _as_failure(raised: _Raised) -> Failure:
-    return Failure(
-        _short(f"{raised.name}: {raised.message}".removesuffix(": ")), _shown(raised.places), _fix(str(raised))
-    )
+    cause = f"{raised.name}: {raised.message}".removesuffix(": ")
+    cause = cause.removeprefix("ValueError: Unknown status: ")  # how env_faults.py has verl stop a run
+    return Failure(_short(cause), _shown(raised.places), _fix(str(raised)))
 
 
 def _exceptions(lines: list[str]) -> list[_Raised]:
