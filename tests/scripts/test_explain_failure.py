@@ -89,6 +89,17 @@ def test_what_our_reward_says_stands_without_verls_words_for_it() -> None:
     assert told(text).cause == "stopped by reward-manager.py: scoring 'toy' failed, and not for it"
 
 
+def test_a_step_without_scores_is_told_by_what_the_answers_failed_of() -> None:
+    step = raised_by(
+        "[rank0]:", "RuntimeError: selected terminal groups with no materializable trajectories. Enable it"
+    )
+    assert told(step).cause.startswith("RuntimeError: selected")
+    scoring = raised_by("(RewardLoopWorker pid=5)", "env_faults.EnvError: a reward must lie in [0, 1], not nan")
+    assert told(scoring + step).cause == "EnvError: a reward must lie in [0, 1], not nan"
+    killed = told(scoring + step, lost=["ray::RewardLoopWorker (pid 5)"])
+    assert killed == Failure("ray::RewardLoopWorker (pid 5) died, and no answer of the step has a score", [], KILLED)
+
+
 def test_a_message_on_the_next_line_is_found() -> None:
     text = 'Traceback (most recent call last):\n  File "a.py", line 1, in f\nValueError:\n  too few rows\n'
     assert told(text).cause == "ValueError: too few rows"

@@ -51,6 +51,8 @@ HOST_MEMORY = (
     "machine with more"
 )
 KILLED = f"it was killed without a word, by somebody or for memory (`dmesg | tail` tells); if so, {HOST_MEMORY}"
+NO_SCORES = r"no materializable trajectories"
+"""verl's word for a step whose every answer failed: what each failed of stands in the log before."""
 FIXES: tuple[tuple[str, str], ...] = (
     (r"CUDA out of memory|torch\.OutOfMemoryError|CUDA error: out of memory|HIP out of memory", MEMORY),
     (
@@ -76,7 +78,7 @@ FIXES: tuple[tuple[str, str], ...] = (
     ),
     (r"could not be scored, more than env_error_limit", "mend the environment as the last fault says"),
     (r"failed, and not for the answer", "a bug of the environment's scoring: its traceback is in the log"),
-    (r"no materializable trajectories", "not one answer of a step has a score: the log's first exceptions tell why"),
+    (NO_SCORES, "not one answer of a step has a score: the log's first exceptions tell why"),
     (
         r"[Aa]ddress already in use|EADDRINUSE",
         "another program has the port: end it, or MASTER_PORT=29501 (SFT on several nodes); a left-over Ray ends by "
@@ -127,12 +129,16 @@ def explain(lines: list[str], status: int, lost: Iterable[str] = (), oom_kills: 
     raised = _exceptions(lines)
     real = [one for one in raised if one.name not in WRAPPERS]
     own = [one for one in raised if one.own]
+    died = next((f"{what} died" for what in lost), "")
     if own and own[-1] in real:
-        return _as_failure(own[-1])
+        if not re.search(NO_SCORES, own[-1].message):
+            return _as_failure(own[-1])
+        if died:
+            return Failure(f"{died}, and no answer of the step has a score", [], KILLED)
+        return _as_failure(next((one for one in real if not one.own), own[-1]))
     known = [one for one in real if _fix(str(one))]
     pids = {match[1] for what in lost if (match := re.search(r"\(pid (\d+)\)", what))}
     last_words = [one for one in real if any(f"pid={pid}" in one.source for pid in pids)]
-    died = next((f"{what} died" for what in lost), "")
     if oom_kills or any(RAY_KILLED.search(line) for line in lines):
         return Failure(f"out of memory: {died or 'the kernel or Ray killed a process'}", [], HOST_MEMORY)
     if status == -9:
