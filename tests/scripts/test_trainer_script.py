@@ -268,6 +268,8 @@ def test_the_printed_config_is_what_verl_composes(repo: Checkout) -> None:
         ((81559,) * 8, {}, "2x80gb", "8"),
         ((143771,) * 4, {}, "4x141gb", "4"),
         ((143771,) * 4, {"GPU_COUNT": "1"}, "1x141gb", "1"),
+        ((81559,), {"PROFILE": "2x80gb"}, "2x80gb", "2"),
+        ((81559,), {"PROFILE": "2x80gb", "GPU_COUNT": "1"}, "2x80gb", "1"),
         ((143771,) * 2, {}, "2x141gb", "2"),
         ((81559, 81559), {"PROFILE": "cpu"}, "cpu", "1"),
         ((81559, 81559), {"CUDA_VISIBLE_DEVICES": ""}, "cpu", "1"),
@@ -293,6 +295,7 @@ def test_the_profile_is_found_from_the_gpus(
     [
         ((24564,), {}, "no profile fits 1 GPU(s) of 24 GB"),
         ((81559,), {"GPU_COUNT": "2"}, "this machine has 1 GPU"),
+        ((81559,), {"PROFILE": "2x80gb", "DRY_RUN": None}, "PROFILE=2x80gb is for 2 GPUs and nvidia-smi finds 1 here"),
         ((81559,), {"PROFILE": "8x80gb"}, "1x80gb"),
         ((81559,), {"AGENT_MODEL_REPO_ID": None}, "AGENT_MODEL_REPO_ID is not set"),
     ],

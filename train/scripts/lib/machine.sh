@@ -27,7 +27,7 @@ known_profiles() {
 # choose_profile [MOST]: sets PROFILE and GPU_COUNT, by default all GPUs but no more than MOST, and the environment for
 # them. A profile is a file of train/config/profile; those of GPU machines are named COUNTxMEMORYgb.
 choose_profile() {
-    local memories='' found=0 memory=0 why='set by you' default=1 most=${1:-999999999}
+    local memories='' found=0 memory=0 made_for=0 lacking='' why='set by you' default=1 most=${1:-999999999}
     local -a profiles
     mapfile -t profiles < <(known_profiles)
     if [[ -n ${PROFILE:-} ]]; then one_of PROFILE "$PROFILE" "${profiles[@]}"; fi
@@ -44,11 +44,17 @@ choose_profile() {
                 die "no profile fits $why: set PROFILE to one of ${profiles[*]}, or add train/config/profile/${found}x${memory}gb.yaml"
         fi
     fi
-    if ((found > 0)); then
+    [[ ! $PROFILE =~ ^([0-9]+)x ]] || made_for=$((BASH_REMATCH[1] < most ? BASH_REMATCH[1] : most))
+    if ((found == 0 && made_for > 0)); then
+        lacking="wants GPUs and nvidia-smi finds none here: unset PROFILE, or set PROFILE=cpu"
+    elif ((made_for > found)) && [[ -z ${GPU_COUNT:-} ]]; then
+        lacking="is for $made_for GPUs and nvidia-smi finds $found here: unset PROFILE, or set GPU_COUNT=$found to use its other values"
+    fi
+    if [[ -n $lacking ]]; then
+        ((${DRY_RUN:-0})) || joins_ray_cluster || die "PROFILE=$PROFILE $lacking"
+        default=$made_for found=0 # it is about another machine
+    elif ((found > 0)); then
         default=$found
-    elif [[ $PROFILE =~ ^([0-9]+)x ]]; then
-        ((${DRY_RUN:-0})) || joins_ray_cluster || die "PROFILE=$PROFILE wants GPUs and nvidia-smi finds none here: unset PROFILE, or set PROFILE=cpu"
-        default=${BASH_REMATCH[1]}
     fi
     export PROFILE GPU_COUNT=${GPU_COUNT:-$((default < most ? default : most))}
     whole_number GPU_COUNT "$GPU_COUNT" 1
