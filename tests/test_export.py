@@ -216,10 +216,10 @@ def test_a_sabotaged_model_is_refused_and_marked(
     capsys: pytest.CaptureFixture,
 ) -> None:
     good, _ = exported(kind)
+    untouched = shutil.copytree(good, tmp_path / "untouched")
+    assert export(run_of(kind), untouched, "--verify-only", "--base-model", str(tiny)) == 0
     for name, (sabotage, caught) in SABOTAGE.items():
-        target = tmp_path / name.replace(" ", "-")
-        shutil.copytree(good, target)
-        assert export(run_of(kind), target, "--verify-only", "--base-model", str(tiny)) == 0, name
+        target = shutil.copytree(good, tmp_path / name.replace(" ", "-"))
         sabotage(target, tiny)
         capsys.readouterr()
         assert export(run_of(kind), target, "--verify-only", "--base-model", str(tiny)) == 1, name

@@ -1,7 +1,4 @@
-"""Whole games trained through the front door: verl, Ray, FSDP and vLLM on CPU, from the script, and resumed.
-
-One stack at a time: two do not fit into the memory of a laptop.
-"""
+"""Whole games trained through the front door: verl, Ray, FSDP and vLLM on CPU, from the script, and resumed."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from games.records import GameRecords
 from test_training_cpu import Checkout, Run
 from tiny_player import build_player
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.trains, pytest.mark.timeout(900)]
 
 TESTS = Path(__file__).parent
 OPPONENTS = ["random", "mcts(20)"]

@@ -12,7 +12,7 @@ import pytest
 
 from test_training_cpu import SMALL, TWO_RANKS, Checkout, Run
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.trains, pytest.mark.timeout(900)]
 
 
 class LogicRun(Run):

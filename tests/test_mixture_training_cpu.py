@@ -16,7 +16,7 @@ from run_report.samples import read_validations
 from test_training_cpu import SMALL, Checkout, Run
 from tiny_player import build_player
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.trains, pytest.mark.timeout(900)]
 
 ADAPTER = "+data.custom_cls.config.adapter_config"
 

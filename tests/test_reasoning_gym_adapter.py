@@ -84,7 +84,7 @@ def digests(numbers: dict[str, int], hash_seed: int) -> dict[str, str]:
 @pytest.mark.slow
 def test_tasks_are_the_same_in_another_process_but_for_datasets_that_are_refused_for_it() -> None:
     unsteady = [name for name, reason in REFUSED.items() if "hash seed" in reason]
-    numbers = {**dict.fromkeys(USABLE, 8), **dict.fromkeys(unsteady, 60)}
+    numbers = {**dict.fromkeys([*USABLE, *unsteady], 8), "list_functions": 30}  # few of whose tasks differ
     one, other = (digests(numbers, hash_seed) for hash_seed in (1, 2))
     differ = {name for name in numbers if one[name] != other[name]}
     assert differ == set(unsteady)

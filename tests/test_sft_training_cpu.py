@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM
 sys.path.insert(0, str(Path(__file__).parent / "scripts"))
 from script_runner import Checkout
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.trains, pytest.mark.timeout(900)]
 
 STEPS_AN_EPOCH = 6
 SETTINGS = {

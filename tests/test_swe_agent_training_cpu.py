@@ -19,7 +19,7 @@ import pytest
 from test_training_cpu import SMALL, Checkout, Run
 from toy_swe_task import make_cache
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.trains, pytest.mark.timeout(900)]
 
 TESTS = Path(__file__).parent
 SESSIONS = 8

@@ -1,7 +1,4 @@
-"""Real GRPO steps through the front door: verl, Ray, FSDP and vLLM on CPU, with the tiny model and a real game.
-
-One stack at a time: two do not fit into the memory of a laptop.
-"""
+"""Real GRPO steps through the front door: verl, Ray, FSDP and vLLM on CPU, with the tiny model and a real game."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ from transformers import AutoModelForCausalLM
 sys.path.insert(0, str(Path(__file__).parent / "scripts"))
 from script_runner import Checkout
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.trains, pytest.mark.timeout(900)]
 
 SMALL = (
     "data.train_batch_size=4",
