@@ -25,59 +25,40 @@ class MixtureRun(Run):
     command = ("mixture-GRPO-trainer.sh", "openspiel", "lgc-v2:3", *SMALL, "trainer.test_freq=2")
 
 
-def finished(run: Run, *overrides: str) -> Iterator[Run]:
-    """Two steps, and a validation after the second."""
+@pytest.fixture(scope="module")
+def run(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """Two steps, and a validation after the second. Whole games beside single answers: each row has its agent loop."""
+    directory = tmp_path_factory.mktemp("mixture")
+    run = MixtureRun(Checkout(directory), build_player(tiny, directory / "player"), f"mixture-{os.getpid()}")
+    run.rollouts = directory / "rollouts"
     with tempfile.TemporaryDirectory(prefix="ray-") as ray:  # the path of a socket has at most 107 bytes
         run.environment |= {
             "RAY_TMPDIR": ray,
             "GAME_TYPES": "tic_tac_toe",
+            "GAME_ANSWER_TOKENS": "1",
             "TASK_TYPES": "operation,boolean_expressions",
             "TASKS_PER_TYPE": "20",
             "TASK_DIFFICULTY": "easy",
         }
-        process = run.start("trainer.total_training_steps=2", f"{ADAPTER}.openspiel.num_tasks_per_case=40", *overrides)
+        process = run.start(
+            "trainer.total_training_steps=2",
+            f"trainer.rollout_data_dir='{run.rollouts}'",
+            f"{ADAPTER}.openspiel.num_tasks_per_case=40",
+            f"{ADAPTER}.openspiel.mode=game",
+            f"{ADAPTER}.openspiel.max_turns=4",
+            "data.max_response_length=600",
+            "actor_rollout_ref.rollout.max_model_len=1200",
+            "data.filter_overlong_prompts=true",
+        )
         assert process.wait(600) == 0, run.tail()
         yield run
         for process in run.processes():
             process.kill()
 
 
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    return Checkout(tmp_path_factory.mktemp("mixture"))
-
-
-@pytest.fixture(scope="module")
-def player(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_player(tiny, tmp_path_factory.mktemp("models") / "player")
-
-
-@pytest.fixture(scope="module")
-def run(checkout: Checkout, player: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """Single answers to both: a digit is now and then a legal move, and no answer to a logic task."""
-    run = MixtureRun(checkout, player, f"mixture-{os.getpid()}")
-    run.rollouts = tmp_path_factory.mktemp("rollouts")
-    yield from finished(
-        run,
-        f"trainer.rollout_data_dir='{run.rollouts}'",
-        f"{ADAPTER}.openspiel.reward_mode=legal",
-        "data.max_response_length=1",
-    )
-
-
-@pytest.fixture(scope="module")
-def run_with_games(checkout: Checkout, player: Path) -> Iterator[Run]:
-    """Whole games beside single answers: each row has an agent loop of its own."""
-    run = MixtureRun(checkout, player, f"mixture-games-{os.getpid()}")
-    run.environment["GAME_ANSWER_TOKENS"] = "1"
-    yield from finished(
-        run,
-        f"{ADAPTER}.openspiel.mode=game",
-        f"{ADAPTER}.openspiel.max_turns=4",
-        "data.max_response_length=600",
-        "actor_rollout_ref.rollout.max_model_len=1200",
-        "data.filter_overlong_prompts=true",
-    )
+def rollouts(run: Run, step: int) -> list[dict]:
+    """What was trained on: a row each answer, and of a game one or several."""
+    return [json.loads(line) for line in (run.rollouts / f"{step}.jsonl").read_text().splitlines()]
 
 
 def test_both_environments_are_validated_and_every_type_of_theirs(run: Run) -> None:
@@ -87,21 +68,21 @@ def test_both_environments_are_validated_and_every_type_of_theirs(run: Run) -> N
     for env in ("openspiel", "lgc-v2"):
         assert 0 <= last[f"val-core/{env}/reward/mean@1"] <= 1
         assert last[f"val-aux/{env}/env_error/mean@1"] == 0
-    for name in ("openspiel/legal", "openspiel/reward/tic_tac_toe", "lgc-v2/solved", "lgc-v2/reward/operation"):
+    for name in ("openspiel/won", "openspiel/reward/tic_tac_toe", "lgc-v2/solved", "lgc-v2/reward/operation"):
         assert 0 <= last[f"val-aux/{name}/mean@1"] <= 1
     assert "val-aux/lgc-v2/reward/boolean_expressions/mean@1" in last
-    assert not [name for name in last if "lgc-v2/legal" in name or "openspiel/solved" in name], "each has its own"
+    assert not [name for name in last if "lgc-v2/won" in name or "openspiel/solved" in name], "each has its own"
     assert last["training/rollout_actor_probs_pearson_corr"] > 0.9
 
 
 def test_the_training_reward_of_each_environment_and_type_is_logged(run: Run) -> None:
+    games = [json.loads(line) for line in (run.directory / "games.jsonl").read_text().splitlines()]
     for step, entry in enumerate(run.steps(), start=1):
-        rows = [json.loads(line) for line in (run.rollouts / f"{step}.jsonl").read_text().splitlines()]
-        for env in ("openspiel", "lgc-v2"):
-            scores = [row["score"] for row in rows if row["gts"].startswith(f"{env}/")]
-            assert entry["data"][f"training/reward/{env}"] == pytest.approx(fmean(scores))
-        assert "training/reward/openspiel/tic_tac_toe" in entry["data"]
-    assert max(entry["data"]["training/reward/openspiel"] for entry in run.steps()) > 0
+        answers = [row["score"] for row in rollouts(run, step) if row["gts"].startswith("lgc-v2/")]
+        assert entry["data"]["training/reward/lgc-v2"] == pytest.approx(fmean(answers))
+        scores = [game["score"] for game in games if game["step"] == step]
+        assert entry["data"]["training/reward/openspiel"] == pytest.approx(fmean(scores)), "a game counts once"
+        assert entry["data"]["training/reward/openspiel/tic_tac_toe"] == entry["data"]["training/reward/openspiel"]
 
 
 def test_the_answers_of_the_validation_are_kept_for_the_report(run: Run) -> None:
@@ -115,17 +96,11 @@ def test_the_answers_of_the_validation_are_kept_for_the_report(run: Run) -> None
 
 def test_every_batch_has_the_shares_of_the_mixture(run: Run) -> None:
     for step in (1, 2):
-        rows = [json.loads(line) for line in (run.rollouts / f"{step}.jsonl").read_text().splitlines()]
-        envs = Counter(row["gts"].partition("/")[0] for row in rows)
-        assert envs == {"openspiel": 2, "lgc-v2": 6}, "1 and 3 of 4 prompts, two answers each"
+        envs = Counter(task.partition("/")[0] for task in {row["gts"] for row in rollouts(run, step)})
+        assert envs == {"openspiel": 1, "lgc-v2": 3}, "of 4 prompts"
 
 
-def test_whole_games_train_beside_single_answers(run_with_games: Run) -> None:
-    steps = run_with_games.steps()
-    assert [entry["step"] for entry in steps] == [1, 2]
-    last = steps[-1]["data"]
+def test_whole_games_train_beside_single_answers(run: Run) -> None:
+    last = run.steps()[-1]["data"]
     assert last["val-aux/openspiel/opponent_strength/mean@1"] == 0, "a game's metric, against a random opponent"
-    for name in ("openspiel", "lgc-v2"):
-        assert 0 <= last[f"val-core/{name}/reward/mean@1"] <= 1
     assert last["val-aux/num_turns/max"] > 2 == last["val-aux/num_turns/min"]
-    assert (run_with_games.directory / "games.jsonl").exists()

@@ -224,16 +224,26 @@ def test_other_data_under_the_same_name_are_refused(whole: SFTRun, files: dict[s
     assert "the checkpoint was made with other data" in whole.log.read_text()
 
 
-def test_the_way_from_sft_to_grpo_runs_as_the_page_says(tmp_path: Path, tiny: Path) -> None:
-    """The commands of docs/training.md, as they stand, with a smaller model to begin with.
+SHORTER = {
+    "--num-samples 512": "--num-samples 128",
+    "SFT_TEST_FREQ=8": "SFT_TEST_FREQ=2",
+    "trainer.total_training_steps=10": "trainer.total_training_steps=1",
+}
 
-    All but the last: a random model of 1.6M parameters earns no reward in ten steps, and an adapter that has not moved
-    is rightly not merged. The tests of GRPO merge one.
+
+def test_the_way_from_sft_to_grpo_runs_as_the_page_says(tmp_path: Path, tiny: Path) -> None:
+    """The commands of docs/training.md, with a smaller model to begin with and fewer steps.
+
+    All but the last: a random model of 1.6M parameters earns no reward, and an adapter that has not moved is rightly
+    not merged. The tests of GRPO merge one.
     """
     page = (Path(__file__).parent.parent / "docs/training.md").read_text()
     commands = page.partition("## From SFT to GRPO")[2].partition("```bash\n")[2].partition("```")[0]
     commands, _, last = commands.strip().rpartition("\n")
     assert last.endswith("merge-ppo.sh")
+    for on_the_page, here in SHORTER.items():
+        assert on_the_page in commands
+        commands = commands.replace(on_the_page, here)
     checkout = Checkout(tmp_path)
     shutil.copytree(Path(__file__).parent.parent / "data_processing", checkout.root / "data_processing")
     checkout.own_python()
@@ -243,10 +253,10 @@ def test_the_way_from_sft_to_grpo_runs_as_the_page_says(tmp_path: Path, tiny: Pa
             ["bash", "-euc", commands], cwd=checkout.root, env=environment, capture_output=True, text=True, timeout=800
         )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
-    assert "512 samples" in done.stdout
+    assert "128 samples" in done.stdout
     validation = [float(text) for text in re.findall(r"step:\d+ - val/loss:([0-9.]+)", done.stdout)]
     assert len(validation) == 4
     assert validation[-1] < validation[0]
     start = json.loads((checkout.root / "train/artifacts/RL/checkpoints/experts-grpo/starts.jsonl").read_text())
     assert start["model"] == str(checkout.root / "train/models/experts")
-    assert (checkout.root / "train/artifacts/RL/checkpoints/experts-grpo/global_step_10/actor").is_dir()
+    assert (checkout.root / "train/artifacts/RL/checkpoints/experts-grpo/global_step_1/actor").is_dir()
