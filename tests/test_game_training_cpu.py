@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from games.records import GameRecords
-from test_training_cpu import Checkout, Run
+from test_training_cpu import LIMIT_S, Checkout, Run
 from tiny_player import build_player
 
-pytestmark = [pytest.mark.slow, pytest.mark.trains, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.trains, pytest.mark.timeout(2400)]
 
 TESTS = Path(__file__).parent
 OPPONENTS = ["random", "mcts(20)"]
@@ -63,7 +63,7 @@ def trained(player: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             "trainer.total_training_steps=3",
             f"actor_rollout_ref.rollout.agent.agent_loop_config_path='{loops}'",
         )
-        assert process.wait(600) == 0, run.tail()
+        assert process.wait(LIMIT_S) == 0, run.tail()
         run.all_steps = run.steps()
         assert run.processes() == [], "nothing is left behind"
         yield run

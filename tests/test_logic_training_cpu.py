@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from test_training_cpu import SMALL, TWO_RANKS, Checkout, Run
+from test_training_cpu import LIMIT_S, SMALL, TWO_RANKS, Checkout, Run
 
-pytestmark = [pytest.mark.slow, pytest.mark.trains, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.trains, pytest.mark.timeout(2400)]
 
 
 class LogicRun(Run):
@@ -28,7 +28,7 @@ def run(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         run = LogicRun(checkout, tiny, f"logic-{os.getpid()}")
         run.environment |= {"TASKS_PER_TYPE": "20", "TASK_DIFFICULTY": "easy"}
         process = run.start("trainer.total_training_steps=2", "trainer.test_freq=2", *TWO_RANKS)
-        assert process.wait(600) == 0, run.tail()
+        assert process.wait(LIMIT_S) == 0, run.tail()
         yield run
         for process in run.processes():
             process.kill()

@@ -13,10 +13,10 @@ from statistics import fmean
 import pytest
 
 from run_report.samples import read_validations
-from test_training_cpu import SMALL, Checkout, Run
+from test_training_cpu import LIMIT_S, SMALL, Checkout, Run
 from tiny_player import build_player
 
-pytestmark = [pytest.mark.slow, pytest.mark.trains, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.trains, pytest.mark.timeout(2400)]
 
 ADAPTER = "+data.custom_cls.config.adapter_config"
 
@@ -50,7 +50,7 @@ def run(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
             "actor_rollout_ref.rollout.max_model_len=1200",
             "data.filter_overlong_prompts=true",
         )
-        assert process.wait(600) == 0, run.tail()
+        assert process.wait(LIMIT_S) == 0, run.tail()
         yield run
         for process in run.processes():
             process.kill()

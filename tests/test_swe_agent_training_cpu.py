@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from test_training_cpu import SMALL, Checkout, Run
+from test_training_cpu import LIMIT_S, SMALL, Checkout, Run
 from toy_swe_task import make_cache
 
-pytestmark = [pytest.mark.slow, pytest.mark.trains, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.trains, pytest.mark.timeout(2400)]
 
 TESTS = Path(__file__).parent
 SESSIONS = 8
@@ -57,7 +57,7 @@ def run(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentR
             "data.max_response_length=1536",
             f"actor_rollout_ref.rollout.agent.agent_loop_config_path='{loops}'",
         )
-        assert process.wait(700) == 0, run.tail()
+        assert process.wait(LIMIT_S) == 0, run.tail()
         yield run
         for process in run.processes():
             process.kill()
