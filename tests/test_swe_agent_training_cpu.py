@@ -22,7 +22,7 @@ from toy_swe_task import make_cache
 pytestmark = [pytest.mark.slow, pytest.mark.trains, pytest.mark.timeout(2400)]
 
 TESTS = Path(__file__).parent
-SESSIONS = 8
+SESSIONS = 4
 
 
 class AgentRun(Run):
@@ -54,6 +54,7 @@ def run(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentR
         process = run.start(
             "trainer.total_training_steps=1",
             "trainer.test_freq=1",
+            "data.train_batch_size=2",  # of long rows
             "data.max_response_length=1536",
             f"actor_rollout_ref.rollout.agent.agent_loop_config_path='{loops}'",
         )
