@@ -46,7 +46,7 @@ def run(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
             f"{ADAPTER}.openspiel.num_tasks_per_case=40",
             f"{ADAPTER}.openspiel.mode=game",
             f"{ADAPTER}.openspiel.max_turns=4",
-            "data.max_response_length=600",
+            "data.max_response_length=400",
             "actor_rollout_ref.rollout.max_model_len=1200",
             "data.filter_overlong_prompts=true",
         )

@@ -55,7 +55,7 @@ def run(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentR
             "trainer.total_training_steps=1",
             "trainer.test_freq=1",
             "data.train_batch_size=2",  # of long rows
-            "data.max_response_length=1536",
+            "data.max_response_length=512",
             f"actor_rollout_ref.rollout.agent.agent_loop_config_path='{loops}'",
         )
         assert process.wait(LIMIT_S) == 0, run.tail()
