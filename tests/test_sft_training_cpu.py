@@ -20,7 +20,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 sys.path.insert(0, str(Path(__file__).parent / "scripts"))
-from script_runner import Checkout
+from script_runner import Checkout, command_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.trains, pytest.mark.timeout(2400)]
 
@@ -256,4 +256,5 @@ def test_the_way_from_sft_to_grpo_runs_as_the_page_says(tmp_path: Path, tiny: Pa
     validation = [float(text) for text in re.findall(r"step:\d+ - val/loss:([0-9.]+)", done.stdout)]
     assert len(validation) == 4
     assert validation[-1] < validation[0]
-    assert re.search(r"^ +path: .*/train/models/experts'?$", done.stdout, re.MULTILINE)
+    environment, _ = command_of(done)
+    assert environment["AGENT_MODEL_PATH"] == str(checkout.root / "train/models/experts")
