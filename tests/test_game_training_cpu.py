@@ -1,4 +1,4 @@
-"""Whole games trained through the front door: verl, Ray, FSDP and vLLM on CPU, from the script."""
+"""Whole games trained through the front door: verl, Ray, FSDP and vLLM on CPU, from the script, and resumed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def player(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(player: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """Three steps. That the records of games go on after a resume is in test_game_records.py."""
+    """Two steps and their checkpoints; then a third one, which goes on from the second."""
     directory = tmp_path_factory.mktemp("games")
     (directory / "witness").mkdir()
     loops = directory / "loops.yaml"
@@ -58,14 +58,15 @@ def trained(player: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             "PYTHONPATH": str(TESTS),
         }
         run.witness = directory / "witness"
-        process = run.start(
-            *OVERRIDES,
-            "trainer.total_training_steps=3",
-            f"actor_rollout_ref.rollout.agent.agent_loop_config_path='{loops}'",
-        )
-        assert process.wait(LIMIT_S) == 0, run.tail()
-        run.all_steps = run.steps()
-        assert run.processes() == [], "nothing is left behind"
+        for steps in (2, 3):
+            process = run.start(
+                *OVERRIDES,
+                f"trainer.total_training_steps={steps}",
+                f"actor_rollout_ref.rollout.agent.agent_loop_config_path='{loops}'",
+            )
+            assert process.wait(LIMIT_S) == 0, run.tail()
+            run.all_steps = run.steps()
+            assert run.processes() == [], "nothing is left behind"
         yield run
         for process in run.processes():
             process.kill()
@@ -79,7 +80,7 @@ def games(run: Run) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run.directory / "games.jsonl").read_text().splitlines()]
 
 
-def test_every_game_is_recorded_with_its_step(trained: Run) -> None:
+def test_the_run_goes_on_where_it_stopped_and_so_do_its_games(trained: Run) -> None:
     assert [entry["step"] for entry in trained.all_steps] == [1, 2, 3]
     assert Counter(game["step"] for game in games(trained)) == {1: 8, 2: 8, 3: 8}
     assert {game["task_id"] for game in games(trained)} <= set(range(40))
