@@ -98,6 +98,9 @@ def test_every_batch_has_the_shares_of_the_mixture(run: Run) -> None:
     for step in (1, 2):
         envs = Counter(task.partition("/")[0] for task in {row["gts"] for row in rollouts(run, step)})
         assert envs == {"openspiel": 1, "lgc-v2": 3}, "of 4 prompts"
+        assert sum(row["gts"].startswith("lgc-v2/") for row in rollouts(run, step)) == 6, "two answers each"
+    games = [json.loads(line) for line in (run.directory / "games.jsonl").read_text().splitlines()]
+    assert Counter(game["step"] for game in games) == {1: 2, 2: 2}, "two games of the one prompt"
 
 
 def test_whole_games_train_beside_single_answers(run: Run) -> None:
