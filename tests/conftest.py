@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 # A shell starts `make test &` with SIGINT ignored, nohup with SIGHUP, and so would be every script under test.
@@ -19,9 +20,23 @@ settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
 
+LONGEST = (
+    *(
+        "test_game_training_cpu.py",
+        "test_training_cpu.py",
+        "test_sft_training_cpu.py",
+        "test_swe_agent_training_cpu.py",
+    ),
+    *("test_export.py", "test_synthesize_swe_tasks.py", "test_swe_docker.py", "test_trainer_script.py"),
+    *("test_doc_commands.py", "test_logic_checkers.py", "test_swe_bench_batch.py", "test_evaluate.py"),
+    *("test_recipes.py", "test_sft_script.py", "test_cpu_platform.py", "test_embedded_model.py", "test_sft_runs.py"),
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first: as the last one it would keep one worker busy for minutes and leave the others idle."""
-    items.sort(key=lambda item: item.path.name not in ("test_export.py", "test_training_cpu.py"))
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
 
 
 @pytest.fixture(autouse=True)
@@ -37,17 +52,24 @@ def same_environment() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A 1.6M-parameter random Llama with SmolLM2's tokenizer."""
-    return _built("tiny", tmp_path_factory.mktemp("models") / "tiny")
+    return _built("tiny", "tiny", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """SmolLM2-135M-Instruct."""
-    return _built("smollm2", tmp_path_factory.mktemp("models") / "SmolLM2-135M-Instruct")
+    return _built("smollm2", "SmolLM2-135M-Instruct", tmp_path_factory)
 
 
-def _built(kind: str, output: Path) -> Path:
+def _built(kind: str, name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Once for all workers of pytest-xdist, which have a directory each in a common one."""
     from embedded_model import build_model
 
-    assert build_model(kind, output)
+    directory = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        directory = directory.parent
+    output = directory / "models" / name
+    output.parent.mkdir(exist_ok=True)
+    with FileLock(f"{output}.lock"):
+        assert output.exists() or build_model(kind, output)
     return output

@@ -1,10 +1,8 @@
-"""Two environments in one run through the front door: verl, Ray, FSDP and vLLM on CPU, from the script."""
+"""Two environments in one run through the front door, until one of them breaks: verl, Ray, FSDP and vLLM on CPU."""
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +11,8 @@ from statistics import fmean
 import pytest
 
 from run_report.samples import read_validations
-from test_training_cpu import LIMIT_S, SMALL, Checkout, Run
 from tiny_player import build_player
+from training_run import LIMIT_S, SMALL, Run, checkout_with_ray
 
 pytestmark = [pytest.mark.slow, pytest.mark.trains, pytest.mark.timeout(2400)]
 
@@ -27,22 +25,26 @@ class MixtureRun(Run):
 
 @pytest.fixture(scope="module")
 def run(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """Two steps, and a validation after the second. Whole games beside single answers: each row has its agent loop."""
+    """Two steps, and a validation after the second. Whole games beside single answers: each row has its agent loop.
+
+    Then the environment of the answers breaks, and the run ends.
+    """
     directory = tmp_path_factory.mktemp("mixture")
-    run = MixtureRun(Checkout(directory), build_player(tiny, directory / "player"), f"mixture-{os.getpid()}")
-    run.rollouts = directory / "rollouts"
-    with tempfile.TemporaryDirectory(prefix="ray-") as ray:  # the path of a socket has at most 107 bytes
+    with checkout_with_ray(directory) as checkout:
+        run = MixtureRun(checkout, build_player(tiny, directory / "player"), "mixture")
+        run.rollouts, breaks = directory / "rollouts", directory / "breaks"
         run.environment |= {
-            "RAY_TMPDIR": ray,
             "GAME_TYPES": "tic_tac_toe",
             "GAME_ANSWER_TOKENS": "1",
             "TASK_TYPES": "operation,boolean_expressions",
             "TASKS_PER_TYPE": "20",
             "TASK_DIFFICULTY": "easy",
+            "BREAKS": str(breaks),
         }
         process = run.start(
-            "trainer.total_training_steps=2",
+            "trainer.total_training_steps=500",
             f"trainer.rollout_data_dir='{run.rollouts}'",
+            f"reward.custom_reward_function.path='{Path(__file__).with_name('faulty_reward.py')}'",
             f"{ADAPTER}.openspiel.num_tasks_per_case=40",
             f"{ADAPTER}.openspiel.mode=game",
             f"{ADAPTER}.openspiel.max_turns=4",
@@ -50,10 +52,11 @@ def run(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
             "actor_rollout_ref.rollout.max_model_len=1200",
             "data.filter_overlong_prompts=true",
         )
-        assert process.wait(LIMIT_S) == 0, run.tail()
+        run.wait_for(lambda: len(run.steps()) >= 2, process)
+        breaks.touch()
+        run.status = process.wait(LIMIT_S)
         yield run
-        for process in run.processes():
-            process.kill()
+        run.end()
 
 
 def rollouts(run: Run, step: int) -> list[dict]:
@@ -62,9 +65,8 @@ def rollouts(run: Run, step: int) -> list[dict]:
 
 
 def test_both_environments_are_validated_and_every_type_of_theirs(run: Run) -> None:
-    assert [entry["step"] for entry in run.steps()] == [1, 2]
-    assert run.processes() == []
-    last = run.steps()[-1]["data"]
+    assert [entry["step"] for entry in run.steps()][:2] == [1, 2]
+    last = run.steps()[1]["data"]
     for env in ("openspiel", "lgc-v2"):
         assert 0 <= last[f"val-core/{env}/reward/mean@1"] <= 1
         assert last[f"val-aux/{env}/env_error/mean@1"] == 0
@@ -77,7 +79,7 @@ def test_both_environments_are_validated_and_every_type_of_theirs(run: Run) -> N
 
 def test_the_training_reward_of_each_environment_and_type_is_logged(run: Run) -> None:
     games = [json.loads(line) for line in (run.directory / "games.jsonl").read_text().splitlines()]
-    for step, entry in enumerate(run.steps(), start=1):
+    for step, entry in enumerate(run.steps()[:2], start=1):
         answers = [row["score"] for row in rollouts(run, step) if row["gts"].startswith("lgc-v2/")]
         assert entry["data"]["training/reward/lgc-v2"] == pytest.approx(fmean(answers))
         scores = [game["score"] for game in games if game["step"] == step]
@@ -87,10 +89,10 @@ def test_the_training_reward_of_each_environment_and_type_is_logged(run: Run) ->
 
 def test_the_answers_of_the_validation_are_kept_for_the_report(run: Run) -> None:
     notes: list[str] = []
-    [validation] = read_validations(run.directory / "validation", notes)
+    validation, *_ = read_validations(run.directory / "validation", notes)
     assert (validation.step, notes) == (2, [])
     for env in ("openspiel", "lgc-v2"):
-        assert validation.reward(env).mean == pytest.approx(run.steps()[-1]["data"][f"val-core/{env}/reward/mean@1"])
+        assert validation.reward(env).mean == pytest.approx(run.steps()[1]["data"][f"val-core/{env}/reward/mean@1"])
     assert "tic_tac_toe" in {answer.group for answer in validation.answers}
 
 
@@ -100,10 +102,19 @@ def test_every_batch_has_the_shares_of_the_mixture(run: Run) -> None:
         assert envs == {"openspiel": 1, "lgc-v2": 3}, "of 4 prompts"
         assert sum(row["gts"].startswith("lgc-v2/") for row in rollouts(run, step)) == 6, "two answers each"
     games = [json.loads(line) for line in (run.directory / "games.jsonl").read_text().splitlines()]
-    assert Counter(game["step"] for game in games) == {1: 2, 2: 2}, "two games of the one prompt"
+    counted = Counter(game["step"] for game in games if game["step"] <= 2)
+    assert counted == {1: 2, 2: 2}, "two games of the one prompt"
 
 
 def test_whole_games_train_beside_single_answers(run: Run) -> None:
-    last = run.steps()[-1]["data"]
+    last = run.steps()[1]["data"]
     assert last["val-aux/openspiel/opponent_strength/mean@1"] == 0, "a game's metric, against a random opponent"
     assert last["val-aux/num_turns/max"] > 2 == last["val-aux/num_turns/min"]
+
+
+def test_an_environment_that_breaks_stops_the_run_and_says_why(run: Run) -> None:
+    assert run.status not in (0, 124, 130)
+    last = run.tail()[run.tail().rindex("\nerror: ") :].strip().splitlines()
+    assert last[0].endswith("the last fault was: the sandbox is down") and len(last) <= 5
+    assert last[1].startswith("phase  generate (step ") and "mend the environment" in " ".join(last)
+    assert run.processes() == []

@@ -7,8 +7,6 @@ has reward 0. That a right session has reward 1 is in test_swe_agent_loop.py; he
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from test_training_cpu import LIMIT_S, SMALL, Checkout, Run
 from toy_swe_task import make_cache
+from training_run import LIMIT_S, SMALL, Run, checkout_with_ray
 
 pytestmark = [pytest.mark.slow, pytest.mark.trains, pytest.mark.timeout(2400)]
 
@@ -40,10 +38,8 @@ def run(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentR
         "- name: swe_agent\n  _target_: witnessed_agent_loop.WitnessedSweAgentLoop\n"
         f"  answer_tokens: 16\n  sessions_at_once: 4\n  witness: {witness}\n"
     )
-    checkout = Checkout(directory)
-    with tempfile.TemporaryDirectory(prefix="ray-") as ray:  # the path of a socket has at most 107 bytes
-        checkout.env["RAY_TMPDIR"] = ray
-        run = AgentRun(checkout, tiny, f"agent-{os.getpid()}")
+    with checkout_with_ray(directory) as checkout:
+        run = AgentRun(checkout, tiny, "agent")
         run.environment |= {
             "SWE_MODE": "agent",
             "SWE_SYNTH_CACHE_DIR": str(make_cache(directory / "tasks", 20)),
@@ -60,8 +56,7 @@ def run(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentR
         )
         assert process.wait(LIMIT_S) == 0, run.tail()
         yield run
-        for process in run.processes():
-            process.kill()
+        run.end()
 
 
 def sessions(run: AgentRun) -> list[dict[str, Any]]:

@@ -1,22 +1,21 @@
-"""GRPO on a Ray cluster of two nodes: two raylets on this machine, each with one logical GPU, and one real step."""
+"""GRPO on logic tasks over two nodes: two raylets on this machine, each with one logical GPU, and the script."""
 
 from __future__ import annotations
 
-import os
+import json
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from test_training_cpu import Checkout, Run
+from training_run import LIMIT_S, SECRET, SMALL, Checkout, Run, checkout_with_ray
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(2400)]
 
 
 class Cluster:
@@ -50,11 +49,14 @@ class Cluster:
             node.wait(60)
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    checkout = Checkout(tmp_path)
-    with tempfile.TemporaryDirectory(prefix="ray-") as ray:  # the path of a socket has at most 107 bytes
-        checkout.env |= {"RAY_TMPDIR": ray, "PROFILE": "cpu", "SUPERVISE_GRACE_S": "10"}
+class LogicRun(Run):
+    command = ("lgc-v2-GRPO-trainer.sh", "operation", "boolean_expressions", *SMALL)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with checkout_with_ray(tmp_path_factory.mktemp("nodes")) as checkout:
+        checkout.env |= {"PROFILE": "cpu", "SUPERVISE_GRACE_S": "10"}
         cluster = Cluster(checkout)
         try:
             yield cluster
@@ -62,16 +64,23 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
             cluster.stop()
 
 
-def test_a_run_takes_the_nodes_of_a_cluster_and_leaves_it_as_it_was(cluster: Cluster, tiny: Path) -> None:
-    run = Run(cluster.checkout, tiny, f"two-nodes-{os.getpid()}")
-    settings = {"RAY_ADDRESS": cluster.address, "GPU_COUNT": "1", "RAY_WAIT_S": "180"}
-    process = run.start("trainer.total_training_steps=1", **settings, NNODES="2", HF_TOKEN="hf_planted_here")
-    assert process.wait(600) == 0, run.tail() + cluster.logs()
+@pytest.fixture(scope="module")
+def run(cluster: Cluster, tiny: Path) -> Iterator[Run]:
+    """LoRA: two steps, a checkpoint after each, and a validation after the second."""
+    run = LogicRun(cluster.checkout, tiny, "two-nodes")
+    run.environment |= {"TASKS_PER_TYPE": "20", "TASK_DIFFICULTY": "easy", "NNODES": "2"}
+    run.environment |= {"RAY_ADDRESS": cluster.address, "GPU_COUNT": "1", "RAY_WAIT_S": "180"}
+    process = run.start("trainer.total_training_steps=2", "trainer.test_freq=2")
+    assert process.wait(LIMIT_S) == 0, run.tail() + cluster.logs()
+    yield run
+    run.end()
+
+
+def test_a_run_takes_the_nodes_of_a_cluster_and_leaves_it_as_it_was(cluster: Cluster, run: Run, tiny: Path) -> None:
     assert "2 of 2 nodes with 1 GPU(s) each" in run.log.read_text()
-    shards = sorted(file.name for file in (run.directory / "global_step_1/actor").glob("model_*"))
+    shards = sorted(file.name for file in (run.directory / "global_step_2/actor").glob("model_*"))
     assert shards == [f"model_world_size_2_rank_{rank}.pt" for rank in (0, 1)]
-    assert [entry["step"] for entry in run.steps()] == [1]
-    assert "hf_planted_here" not in run.log.read_text()
+    assert SECRET not in run.log.read_text()
 
     end = time.monotonic() + 60
     while left := run.processes():
@@ -82,7 +91,6 @@ def test_a_run_takes_the_nodes_of_a_cluster_and_leaves_it_as_it_was(cluster: Clu
     check = cluster.checkout.root / "train/scripts/lib/check_cluster.py"
     env = {
         **run.environment,
-        **settings,
         "NNODES": "3",
         "RAY_WAIT_S": "0",
         "VERITAS_ROOT": str(cluster.checkout.root),
@@ -91,3 +99,26 @@ def test_a_run_takes_the_nodes_of_a_cluster_and_leaves_it_as_it_was(cluster: Clu
     asked = subprocess.run([sys.executable, str(check)], env=env, capture_output=True, text=True, timeout=120)
     assert asked.returncode == 2
     assert f"asks for 3 nodes with 1 GPU(s), and the Ray cluster at {cluster.address} has 2: " in asked.stderr
+
+
+def test_the_script_trains_and_validates_on_held_out_tasks(run: Run) -> None:
+    assert [entry["step"] for entry in run.steps()] == [1, 2]
+    last = run.steps()[-1]["data"]
+    assert 0 <= last["val-core/lgc-v2/reward/mean@1"] <= 1
+    for name in ("answered", "solved", "env_error"):
+        assert f"val-aux/lgc-v2/{name}/mean@1" in last
+    assert last["val-aux/lgc-v2/env_error/mean@1"] == 0
+    assert last["training/rollout_actor_probs_pearson_corr"] > 0.9
+
+
+def test_its_checkpoint_of_two_ranks_becomes_a_proven_model(run: Run, tmp_path: Path) -> None:
+    merged = run.checkout.bash(
+        "bash train/scripts/merge-ppo.sh --no-vllm",
+        CHECKPOINT_BASE=str(run.directory),
+        TARGET_DIR=str(tmp_path / "model"),
+    )
+    assert merged.returncode == 0, merged.stderr[-3000:]
+    assert "transformers  pass" in merged.stdout
+    report = json.loads((tmp_path / "model/export.json").read_text())
+    assert (report["ranks"], report["kind"]) == (2, "LoRA")
+    assert report["proof"]["passed"]

@@ -51,7 +51,9 @@ class _Witnessed:
             for output in outputs
         ]
         session = {"split": row["extra_info"]["split"], "step": int(row["global_steps"]), "heard": self._heard}
-        (self._witness / f"{uuid4().hex}.json").write_text(json.dumps({**session, "given": given}))
+        file = self._witness / uuid4().hex  # whole or not there: the run may be killed
+        file.write_text(json.dumps({**session, "given": given}))
+        file.rename(file.with_suffix(".json"))
         return outputs
 
 

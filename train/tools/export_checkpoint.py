@@ -19,7 +19,6 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -36,7 +35,7 @@ from export_proof import MARK, NOT_VERIFIED, Proof, ProofError, print_checks, se
 from merge_adapter_into_base import DTYPES, merge_adapter
 from model_files import copy_config
 from model_weights import ExportError, ModelWeights, compare, write_shards
-from whole_dir import TargetError, check_free_space, check_target, whole_dir
+from whole_dir import TargetError, check_free_space, check_target, ended_by_sigterm, whole_dir
 
 VERL_WRITES = torch.bfloat16  # verl's merger, whatever the training ran in
 
@@ -208,6 +207,29 @@ def recorded_base(checkpoint: Path) -> Path | None:
     return None
 
 
+def export_and_report(options: argparse.Namespace) -> None:
+    """What the command line asks for. Raises as export_checkpoint and push_to_hub do."""
+    checkpoint, remarks = find_checkpoint(options.checkpoint_base, options.global_step, options.role)
+    for remark in remarks:
+        print(f"note: {remark}", file=sys.stderr)
+    common = {
+        "base_model": options.base_model or recorded_base(checkpoint.directory),
+        "trust_remote_code": options.trust_remote_code,
+        "with_vllm": not options.no_vllm,
+    }
+    if options.verify_only:
+        report = verify_export(checkpoint, options.target_dir, **common)
+    else:
+        dtype = DTYPES.get(options.dtype)
+        how = {"dtype": dtype, "overwrite": options.overwrite, "verify": not options.no_verify}
+        report = export_checkpoint(checkpoint, options.target_dir, **common, **how)
+    print_report(report)
+    if options.push_to_hub:
+        from push_to_hub import push
+
+        print(f"  {'hub':<13} {push(options.target_dir, options.push_to_hub, public=options.public)}")
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint-base", type=Path, required=True, help="the experiment's directory of checkpoints")
@@ -232,28 +254,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.no_verify and (options.verify_only or options.push_to_hub):
         parser.error("--no-verify: only a proven model is uploaded, and --verify-only proves one")
-    # Without this a SIGTERM would leave the merger running and the staging directory behind.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        checkpoint, remarks = find_checkpoint(options.checkpoint_base, options.global_step, options.role)
-        for remark in remarks:
-            print(f"note: {remark}", file=sys.stderr)
-        common = {
-            "base_model": options.base_model or recorded_base(checkpoint.directory),
-            "trust_remote_code": options.trust_remote_code,
-            "with_vllm": not options.no_vllm,
-        }
-        if options.verify_only:
-            report = verify_export(checkpoint, options.target_dir, **common)
-        else:
-            dtype = DTYPES.get(options.dtype)
-            how = {"dtype": dtype, "overwrite": options.overwrite, "verify": not options.no_verify}
-            report = export_checkpoint(checkpoint, options.target_dir, **common, **how)
-        print_report(report)
-        if options.push_to_hub:
-            from push_to_hub import push
-
-            print(f"  {'hub':<13} {push(options.target_dir, options.push_to_hub, public=options.public)}")
+        with ended_by_sigterm():  # the merger and the staging directory too
+            export_and_report(options)
     except ProofError as error:
         print_report(error.report)
         print(f"error: {error}", file=sys.stderr)

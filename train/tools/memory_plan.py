@@ -28,35 +28,50 @@ def say(text: str) -> None:
 
 
 class Composed:
-    """The recipe's settings, with changes or without; each set of changes is composed once."""
+    """The recipe's settings, with changes or without."""
 
     def __init__(self, config_dir: Path, name: str, overrides: list[str], resolved: Path | None = None) -> None:
         self.config_dir, self.name, self.overrides = config_dir, name, overrides
         self._resolved = resolved.read_text(encoding="utf-8") if resolved else ""
+        self._composed: dict[str | None, object] = {}
         self._known: dict[tuple, object] = {}
 
-    def config(self, changes: Sequence = ()):  # -> DictConfig, which takes a second to import
-        if self._resolved and not changes:
-            from omegaconf import OmegaConf
+    def config(self):  # -> DictConfig, which takes a second to import
+        """Without changes, resolved."""
+        from omegaconf import OmegaConf
 
+        if self._resolved:
             return OmegaConf.create(self._resolved)
         from check_recipe import compose_recipe
 
-        overrides = [*self.overrides, *(text for change in changes for text in change.overrides)]
-        before = dict(os.environ)
-        try:
-            os.environ.update({key: value for change in changes for key, value in change.environment})
-            return compose_recipe(self.config_dir, self.name, overrides)
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
+        return compose_recipe(self.config_dir, self.name, self.overrides)
+
+    def _changed(self, changes: Sequence):
+        """With changes, which are merged into the recipe: to compose it for each of twenty proposals would take a
+        second every time. Only TUNING chooses files, so each of its values is composed."""
+        from check_recipe import compose_recipe
+        from omegaconf import OmegaConf
+
+        tuning = os.environ.get("TUNING")
+        if tuning not in self._composed:
+            self._composed[tuning] = compose_recipe(self.config_dir, self.name, self.overrides, resolve=False)
+        pairs = OmegaConf.from_dotlist([text for change in changes for text in change.overrides])
+        return OmegaConf.merge(self._composed[tuning], pairs)
 
     def __call__(self, changes: Sequence = ()):
         from memory.settings import read_settings
 
         key = tuple(changes)
-        if key not in self._known:
-            self._known[key] = read_settings(self.config(changes), os.environ)
+        if key in self._known:
+            return self._known[key]
+        before = dict(os.environ)
+        try:
+            os.environ.update({key: value for change in changes for key, value in change.environment})
+            config = self._changed(changes) if changes else self.config()
+            self._known[key] = read_settings(config, os.environ)
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
         return self._known[key]
 
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +29,7 @@ from merge_adapter_into_base import DTYPES
 from model_files import copy_config, copy_tokenizer
 from model_pair import chat_templates_differ, read_pair
 from model_weights import ExportError, ModelWeights, max_abs_difference, parse_size, write_shards
-from whole_dir import TargetError, check_free_space, check_target, whole_dir
+from whole_dir import TargetError, check_free_space, check_target, ended_by_sigterm, whole_dir
 
 CHUNK = 2**15  # elements at once: the wide copies stay in the cache, ten times as fast as copies of whole tensors
 
@@ -198,19 +197,18 @@ def main(arguments: list[str] | None = None) -> int:
     for flag, variable, value in (("a", "MODEL_A", options.model_a), ("b", "MODEL_B", options.model_b)):
         if value is None:
             parser.error(f"--model-{flag} or the variable {variable} must name a model's directory")
-    # Without this a SIGTERM would leave the staging directory behind.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        report = merge_two_models(
-            options.model_a,
-            options.model_b,
-            options.target_dir,
-            alpha=options.alpha,
-            dtype=DTYPES.get(options.dtype),
-            max_shard_size=options.max_shard_size,
-            overwrite=options.overwrite,
-            trust_remote_code=options.trust_remote_code,
-        )
+        with ended_by_sigterm():
+            report = merge_two_models(
+                options.model_a,
+                options.model_b,
+                options.target_dir,
+                alpha=options.alpha,
+                dtype=DTYPES.get(options.dtype),
+                max_shard_size=options.max_shard_size,
+                overwrite=options.overwrite,
+                trust_remote_code=options.trust_remote_code,
+            )
     except (ExportError, TargetError, OSError, SafetensorError) as error:  # the last two: disk full, no permission
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -4,6 +4,7 @@
         model.save_pretrained(staging)           # an error or Ctrl-C in here leaves nothing behind
     # train/models/tiny is there now, flushed to disk
 
+A program wraps its work in `ended_by_sigterm()`, so that a SIGTERM leaves nothing behind either.
 After a `kill -9` a hidden `.tiny.partial-<host>-<pid>` stays; the next use on that host removes it.
 """
 
@@ -11,7 +12,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,6 +71,30 @@ def whole_dir(target: Path, overwrite: bool = False) -> Iterator[Path]:
         _move_into_place(staging, target, overwrite)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """A SIGTERM inside raises SystemExit(143), which removes what is being built; main thread only.
+
+    It stays that where a library turns it into an error of its own, as one does that was calling Python from C or Rust.
+    """
+    ended = False
+
+    def end(*_: object) -> None:
+        nonlocal ended
+        ended = True
+        sys.exit(143)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    except Exception as error:
+        if ended:
+            raise SystemExit(143) from error
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _move_into_place(staging: Path, target: Path, overwrite: bool) -> None:

@@ -35,8 +35,8 @@ def verl_config_dir() -> Path:
     return Path(spec.submodule_search_locations[0]) / "trainer" / "config"
 
 
-def compose_recipe(config_dir: Path, name: str, overrides: list[str]) -> DictConfig:
-    """The resolved config. Raises RecipeError with Hydra's reason in one line."""
+def compose_recipe(config_dir: Path, name: str, overrides: list[str], resolve: bool = True) -> DictConfig:
+    """The config, with its interpolations resolved or left. Raises RecipeError with Hydra's reason in one line."""
     for override in overrides:
         if re.match(r"[+~]*custom_reward_function\b", override):
             raise RecipeError(f"{override}: verl ignores this key; use reward.{override.lstrip('+~')}")
@@ -45,7 +45,8 @@ def compose_recipe(config_dir: Path, name: str, overrides: list[str]) -> DictCon
     try:
         with initialize_config_dir(str(config_dir.absolute()), version_base=None):
             config = compose(name, overrides=[search, *overrides])
-        OmegaConf.resolve(config)
+        if resolve:
+            OmegaConf.resolve(config)
     except (HydraException, OmegaConfBaseException) as error:
         raise RecipeError(in_one_line(error) + did_you_mean(config_dir, name, search, error)) from error
     return config

@@ -3,7 +3,7 @@
     propose(recipe, shape, machine)
     # ['actor_rollout_ref.actor.ppo_max_token_len_per_gpu=4096', 'ENABLE_LORA=1', 'a model of at most about 2 B …']
 
-`recipe(changes)` gives the settings with these changes: the recipe composed again, as a run would.
+`recipe(changes)` gives the settings with these changes, as a run would read them.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def propose(recipe: Recipe, shape: Shape, machine: Machine) -> list[str]:
         return not make_plan(shape, recipe(changes), machine).problems
 
     for values in _steps(shape, settings, plan, machine):
-        if values and fits([values[-1]]):  # each composition takes half a second: the most that can be done comes first
+        if values and fits([values[-1]]):  # the most that can be done comes first
             found.append(next(change for change in values if fits([change])).words)
         if len(found) == MOST:
             return found
