@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 import embedded_model
 from embedded_model import ModelError, build_model, find_gguf, main, missing_parts
 from model_weights import ModelWeights
-from whole_dir import TargetError, check_free_space, whole_dir
+from whole_dir import TargetError, check_free_space, ended_by_sigterm, whole_dir
 
 TOOLS = Path(embedded_model.__file__).parent
 
@@ -102,6 +102,22 @@ def test_an_error_leaves_nothing_behind(tmp_path: Path) -> None:
         (staging / "config.json").write_text("{}")
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("library", ["turns it into its own error", "lets it through"])
+def test_a_sigterm_leaves_nothing_behind_whatever_a_library_makes_of_it(tmp_path: Path, library: str) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended, ended_by_sigterm(), whole_dir(tmp_path / "model") as staging:
+        (staging / "half").write_text("x")
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except SystemExit as error:
+            if library.startswith("turns"):
+                raise ModelError(f"in a callback: {error!r}") from error
+            raise
+    assert ended.value.code == 143
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_failed_replacement_keeps_the_old_directory(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -76,6 +76,24 @@ def run_of(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[st
         return made[kind]
 
     return run
+
+
+@pytest.fixture(scope="session", autouse=True)
+def merged_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """verl's merger, ten seconds of imports: what it writes for a checkpoint is copied when it is asked again."""
+    merger, written = exporting.run_verl_merger, tmp_path_factory.mktemp("written")
+    made: dict[Path, Path] = {}
+
+    def run_verl_merger(local_dir: Path, target: Path, trust_remote_code: bool = False) -> None:
+        if local_dir not in made:
+            merger(local_dir, target, trust_remote_code)
+            made[local_dir] = shutil.copytree(target, written / str(len(made)))
+        else:
+            shutil.copytree(made[local_dir], target)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(exporting, "run_verl_merger", run_verl_merger)
+        yield
 
 
 def export(run: Path, target: Path, *arguments: str) -> int:
@@ -151,8 +169,8 @@ def test_float32_keeps_what_bfloat16_rounds_away(run_of: Callable[[str], Path], 
         model = ModelWeights(tmp_path / dtype)
         assert {str(model.dtype(name)) for name in model} == {f"torch.{dtype}"}
         assert json.loads((tmp_path / dtype / "config.json").read_text())["dtype"] == dtype
-        errors[dtype] = max(float((model.tensor(name).float() - trained.weight(name)).abs().max()) for name in model)
-    assert errors["float32"] < errors["bfloat16"] / 2
+        errors[dtype] = sum(float((model.tensor(name).float() - trained.weight(name)).square().sum()) for name in model)
+    assert errors["float32"] < errors["bfloat16"] / 4
     assert errors["float32"] == 0 or kind == "lora-2"  # verl has rounded the adapter
 
 

@@ -159,12 +159,12 @@ def environments(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
             return Path(found)
         if version not in built:
             place = tmp_path_factory.mktemp("swebench") / version
-            venv.create(place, with_pip=True)
+            venv.create(place)
             site = next(place.glob("lib/python3*/site-packages"))
             ours = [path for path in sys.path if path.endswith("site-packages")]
             (site / "ours.pth").write_text("".join(f"{path}\n" for path in ours))
-            pip = [str(place / "bin/python"), "-m", "pip", "install", "--quiet", f"swebench=={version}"]
-            subprocess.run(pip, check=True)
+            pip = [sys.executable, "-m", "pip", "--python", str(place / "bin/python"), "install", "--quiet"]
+            subprocess.run([*pip, "--no-compile", f"swebench=={version}"], check=True)
             built[version] = place / "bin/python"
         return built[version]
 

@@ -169,6 +169,29 @@ def test_a_run_that_waits_for_a_dead_worker_is_ended(tmp_path: Path) -> None:
     assert "error: lost ray::WorkerDict (pid " in done.stderr and "in generate (step 4)" in done.stderr
 
 
+def test_what_a_worker_forks_may_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it executes a program, a fork has its parent's title; how long that takes depends on the machine."""
+    monkeypatch.syspath_prepend(LIB)
+    import stall
+
+    code = "import os, time; pid = os.fork(); pid or os.read(0, 1); print(pid, flush=True); os.wait(); os.read(0, 1)"
+    argv = {"args": ["ray::TaskRunnerV1.run", "-c", code], "executable": sys.executable}
+    with subprocess.Popen(**argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as worker:
+        fork = int(worker.stdout.readline())
+        assert stall.title(fork) == stall.title(worker.pid)
+        workers = stall.Workers()
+        workers.look({worker.pid, fork})
+        worker.stdin.write("\n")
+        while stall.title(fork):
+            time.sleep(0.01)
+        workers.look({worker.pid})
+        assert workers.lost == []
+        worker.stdin.write("\n")
+        worker.wait(10)
+        workers.look(set())
+    assert workers.lost == [f"ray::TaskRunnerV1 (pid {worker.pid})"]
+
+
 @pytest.mark.slow
 def test_a_trainer_that_does_not_end_behind_its_traceback_is_ended_with_its_own_error(tmp_path: Path) -> None:
     code = (

@@ -68,8 +68,26 @@ class Workers:
         for pid in self._known.keys() - pids:
             self.lost.append(f"{self._known.pop(pid)} (pid {pid})")
         for pid in pids - self._known.keys():
-            if match := WORKER.match(title(pid)):
-                self._known[pid] = title(pid) if match[0].endswith("::") else match[0]
+            name = worker_name(pid)
+            # Between fork and exec, a command that a worker starts has the worker's title; it may end when it likes.
+            if name and name != worker_name(parent(pid)):
+                self._known[pid] = name
+
+
+def worker_name(pid: int) -> str:
+    """VLLM::EngineCore, ray::WorkerDict; empty for what is no worker."""
+    match = WORKER.match(title(pid))
+    if not match:
+        return ""
+    return title(pid) if match[0].endswith("::") else match[0]
+
+
+def parent(pid: int) -> int:
+    """0 when it has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def title(pid: int) -> str:
