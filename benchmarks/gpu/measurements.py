@@ -176,6 +176,8 @@ FUSED = (
     "actor_rollout_ref.model.use_fused_kernels=true",
     "actor_rollout_ref.model.fused_kernel_options.impl_backend=triton",
 )
+# The rollout's own log-probs stand for the old policy's: one pass over the answers fewer.
+BYPASS = ("algorithm.rollout_correction.bypass_mode=true",)
 
 MEASUREMENTS: dict[str, Measurement] = {
     "warm-data": Measurement(
@@ -254,6 +256,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "grpo-4b-lora": grpo_large(LORA),
     "grpo-4b-lora-liger": grpo_large(LORA, LIGER),
     "grpo-4b-lora-kept-liger": grpo_large(LORA, *KEPT, LIGER),
+    "grpo-4b-lora-kept-liger-bypass": grpo_large(LORA, *KEPT, LIGER, *BYPASS),
     "grpo-4b-lora-kept-fused": grpo_large(LORA, *KEPT, *FUSED),
     "grpo-4b-lora-merged-kept-fused": grpo_large(LORA, MERGED_SYNC, *KEPT, *FUSED),
     "grpo-4b-lora-fsdp1": grpo_large({"ENABLE_LORA": "1", "FSDP_STRATEGY": "fsdp"}),
@@ -261,6 +264,8 @@ MEASUREMENTS: dict[str, Measurement] = {
     "grpo-4b-full-kept-liger": grpo_large(FULL, *KEPT, LIGER, steps=3),
     "grpo-4b-lora-2gpu": grpo_large(LORA, gpus=2),
     "grpo-4b-lora-4gpu": grpo_large(LORA, gpus=4),
+    "grpo-4b-lora-kept-liger-4gpu": grpo_large(LORA, *KEPT, LIGER, gpus=4),
+    "grpo-4b-lora-kept-liger-bypass-4gpu": grpo_large(LORA, *KEPT, LIGER, *BYPASS, gpus=4),
     "plain-data": Measurement(["{python}", "benchmarks/gpu/plain_verl.py", "{work}/plain.parquet"], limit_s=60),
     "grpo-135m-ours": overhead(),
     "grpo-135m-plain": overhead(
