@@ -43,17 +43,17 @@ SHORT = [
 ]
 
 
-def learning(tuning: dict[str, str], *more: str) -> Measurement:
-    """100 steps, validated on 200 held-out tasks, 4 answers each, before and after."""
+def learning(tuning: dict[str, str], *more: str, steps: int = 100) -> Measurement:
+    """Validated on 200 held-out tasks, 4 answers each, before and after."""
     return Measurement(
         GRPO,
         [
             *SHORT,
             "actor_rollout_ref.rollout.val_kwargs.n=4",
-            "trainer.total_training_steps=100",
+            f"trainer.total_training_steps={steps}",
             "trainer.total_epochs=100",
-            "trainer.save_freq=100",
-            "trainer.test_freq=100",
+            f"trainer.save_freq={steps}",
+            f"trainer.test_freq={steps}",
             "trainer.validation_data_dir={work}/validation-" + tuning["ENABLE_LORA"],
             *more,
         ],
@@ -235,8 +235,10 @@ MEASUREMENTS: dict[str, Measurement] = {
         limit_s=150,
     ),
     "grpo-135m-lora": learning({**LORA, "LEARNING_RATE": "3e-4"}),
+    "grpo-135m-lora-short": learning({**LORA, "LEARNING_RATE": "3e-4"}, steps=24),
     "grpo-135m-full": learning({**FULL, "LEARNING_RATE": "1e-5"}),
     "merge-135m-lora": merge("1", "grpo-135m-lora"),
+    "merge-135m-lora-short": merge("1", "grpo-135m-lora-short"),
     "merge-135m-full": merge("0", "grpo-135m-full"),
     "evaluate-before": evaluate(WARM, "{work}/warm.done", "{work}/before"),
     "evaluate-lora": evaluate("{work}/merged-1", "{work}/merged-1.done", "{work}/after-lora"),
@@ -256,7 +258,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "grpo-4b-lora": grpo_large(LORA),
     "grpo-4b-lora-liger": grpo_large(LORA, LIGER),
     "grpo-4b-lora-kept-liger": grpo_large(LORA, *KEPT, LIGER),
-    "grpo-4b-lora-kept-liger-bypass": grpo_large(LORA, *KEPT, LIGER, *BYPASS),
+    "grpo-4b-lora-kept-fused-bypass": grpo_large(LORA, *KEPT, *FUSED, *BYPASS, steps=3),
     "grpo-4b-lora-kept-fused": grpo_large(LORA, *KEPT, *FUSED),
     "grpo-4b-lora-merged-kept-fused": grpo_large(LORA, MERGED_SYNC, *KEPT, *FUSED),
     "grpo-4b-lora-fsdp1": grpo_large({"ENABLE_LORA": "1", "FSDP_STRATEGY": "fsdp"}),
@@ -264,8 +266,8 @@ MEASUREMENTS: dict[str, Measurement] = {
     "grpo-4b-full-kept-liger": grpo_large(FULL, *KEPT, LIGER, steps=3),
     "grpo-4b-lora-2gpu": grpo_large(LORA, gpus=2),
     "grpo-4b-lora-4gpu": grpo_large(LORA, gpus=4),
-    "grpo-4b-lora-kept-liger-4gpu": grpo_large(LORA, *KEPT, LIGER, gpus=4),
-    "grpo-4b-lora-kept-liger-bypass-4gpu": grpo_large(LORA, *KEPT, LIGER, *BYPASS, gpus=4),
+    "grpo-4b-lora-kept-fused-bypass-2gpu": grpo_large(LORA, *KEPT, *FUSED, *BYPASS, gpus=2, steps=3),
+    "grpo-4b-lora-kept-fused-bypass-4gpu": grpo_large(LORA, *KEPT, *FUSED, *BYPASS, gpus=4, steps=3),
     "plain-data": Measurement(["{python}", "benchmarks/gpu/plain_verl.py", "{work}/plain.parquet"], limit_s=60),
     "grpo-135m-ours": overhead(),
     "grpo-135m-plain": overhead(
