@@ -170,7 +170,7 @@ def test_float32_keeps_what_bfloat16_rounds_away(run_of: Callable[[str], Path], 
         assert {str(model.dtype(name)) for name in model} == {f"torch.{dtype}"}
         assert json.loads((tmp_path / dtype / "config.json").read_text())["dtype"] == dtype
         errors[dtype] = sum(float((model.tensor(name).float() - trained.weight(name)).square().sum()) for name in model)
-    assert errors["float32"] < errors["bfloat16"] / 4
+    assert errors["float32"] < errors["bfloat16"] / 2
     assert errors["float32"] == 0 or kind == "lora-2"  # verl has rounded the adapter
 
 
