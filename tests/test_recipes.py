@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ from peft.tuners.tuners_utils import check_target_module_exists
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "train" / "config"
 GOLDEN = Path(__file__).parent / "golden"
+sys.path.insert(0, str(ROOT / "train/scripts/lib"))
+from check_recipe import RecipeError, check_bypass  # noqa: E402
 
 GRPO_PROFILES = sorted(path.stem for path in (CONFIG / "profile").glob("*.yaml"))
 SFT_PROFILES = sorted(path.stem for path in (CONFIG / "sft_profile").glob("*.yaml"))
@@ -117,6 +121,23 @@ def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AGENT_MODEL_PATH")
     with pytest.raises(OmegaConfBaseException, match="AGENT_MODEL_PATH"):
         composed("openspiel")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fails"),
+    [
+        ([], True),
+        (["actor_rollout_ref.actor.use_kl_loss=false"], False),
+        (["actor_rollout_ref.actor.use_kl_loss=false", "algorithm.use_kl_in_reward=true"], True),
+        (["actor_rollout_ref.model.lora_rank=0"], False),
+        (["algorithm.rollout_correction.bypass_mode=false"], False),
+    ],
+)
+def test_the_rollouts_log_probs_for_lora_beside_a_reference_are_refused(overrides: list[str], fails: bool) -> None:
+    """Seen to end in the first update, on a CPU and on a GPU."""
+    config = composed("openspiel", "algorithm.rollout_correction.bypass_mode=true", *overrides)
+    with pytest.raises(RecipeError, match="use_kl_loss=false") if fails else nullcontext():
+        check_bypass(config)
 
 
 @pytest.mark.parametrize("name", ["lm_head", "model.lm_head", "model.embed_tokens"])

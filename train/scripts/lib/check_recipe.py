@@ -101,6 +101,22 @@ def check_lora(config: DictConfig) -> None:
         )
 
 
+def check_bypass(config: DictConfig) -> None:
+    """Raises RecipeError for what ends in the first update, "attempting to assign a gradient with dtype BFloat16".
+
+    FSDP 2 notes the dtype of gradients in its first pass. With bypass_mode that is the reference's, and in it PEFT
+    freezes the adapters (torch/distributed/fsdp/_fully_shard/_fsdp_param_group.py, _init_mp_dtypes).
+    """
+    model, actor = config.actor_rollout_ref.model, config.actor_rollout_ref.actor
+    bypass = OmegaConf.select(config, "algorithm.rollout_correction.bypass_mode")
+    reference = actor.use_kl_loss or config.algorithm.use_kl_in_reward
+    if bypass and reference and model.lora_rank and actor.strategy == "fsdp2":
+        raise RecipeError(
+            "algorithm.rollout_correction.bypass_mode=true fails with LoRA beside a reference in fsdp2: "
+            "set actor_rollout_ref.actor.use_kl_loss=false, or leave bypass_mode out"
+        )
+
+
 def check_env(config: DictConfig) -> None:
     """Let the environments of the recipe judge their own settings. Raises RecipeError."""
     settings = OmegaConf.to_container(config.data.custom_cls).get("config") or {}
@@ -192,6 +208,7 @@ def main() -> int:
         config = compose_recipe(Path(config_dir), name, overrides)
         check_lora(config)
         if "actor_rollout_ref" in config:
+            check_bypass(config)
             check_env(config)
         else:
             check_sft(config)
