@@ -19,23 +19,16 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
-
-LONGEST = (
-    *(
-        "test_game_training_cpu.py",
-        "test_training_cpu.py",
-        "test_sft_training_cpu.py",
-        "test_swe_agent_training_cpu.py",
-    ),
-    *("test_export.py", "test_synthesize_swe_tasks.py", "test_swe_docker.py", "test_trainer_script.py"),
-    *("test_doc_commands.py", "test_logic_checkers.py", "test_swe_bench_batch.py", "test_evaluate.py"),
-    *("test_recipes.py", "test_sft_script.py", "test_cpu_platform.py", "test_embedded_model.py", "test_sft_runs.py"),
-)
+LONGEST = [
+    "game_training_cpu", "mixture_training_cpu", "sft_training_cpu", "training_cpu", "swe_agent_training_cpu",
+    "export", "synthesize_swe_tasks", "swe_docker", "trainer_script", "doc_commands", "logic_checkers",
+    "swe_bench_batch", "evaluate", "recipes", "sft_script", "cpu_platform", "embedded_model", "sft_runs",
+]  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first: as the last one it would keep one worker busy for minutes and leave the others idle."""
-    place = {name: number for number, name in enumerate(LONGEST)}
+    place = {f"test_{name}.py": number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
 
 
