@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,8 +18,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-sys.path.insert(0, str(Path(__file__).parent / "scripts"))
-from script_runner import Checkout
+from training_run import Checkout, processes_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.trains, pytest.mark.timeout(2400)]
 
@@ -91,14 +89,7 @@ class SFTRun:
         return {entry["step"]: entry["data"][key] for entry in entries if key in entry["data"]}
 
     def processes(self) -> list[psutil.Process]:
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get("WANDB_EXP") == self.name and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue
-        return found
+        return processes_of(self.name)
 
 
 @pytest.fixture(scope="module")

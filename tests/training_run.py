@@ -34,6 +34,18 @@ LIMIT_S = 1200
 LEGAL = "+data.custom_cls.config.adapter_config.reward_mode=legal"
 
 
+def processes_of(run: str) -> list[psutil.Process]:
+    """Every process that has this run's name in its environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("WANDB_EXP") == run and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
 class Run:
     """One training run by a GRPO script, found again among the machine's processes by its name."""
 
@@ -79,15 +91,7 @@ class Run:
         return self.log.read_text(errors="replace")[-4000:]
 
     def processes(self) -> list[psutil.Process]:
-        """Every process that has this run's name in its environment."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get("WANDB_EXP") == self.name and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue
-        return found
+        return processes_of(self.name)
 
     def end(self) -> None:
         for process in self.processes():
